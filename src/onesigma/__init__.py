@@ -1,0 +1,1 @@
+"""onesigma keeps the signals of a PyTorch network at unit scale."""
