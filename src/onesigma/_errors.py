@@ -11,6 +11,7 @@ __all__ = [
     "NotFittedError",
     "OnesigmaError",
     "OnesigmaWarning",
+    "ReportFileError",
     "ScalerFileError",
     "SourceError",
 ]
@@ -46,6 +47,10 @@ class SourceError(OnesigmaError, ValueError):
 
 class ScalerFileError(OnesigmaError, ValueError):
     """A file of input statistics that is truncated, edited, newer or not one at all."""
+
+
+class ReportFileError(OnesigmaError, ValueError):
+    """A report file that is truncated, edited, newer or not one at all."""
 
 
 class NotFittedError(OnesigmaError, RuntimeError):
