@@ -1,0 +1,191 @@
+"""Any activation as a function of float64 arrays, with its slope, and without a trace in the user's objects."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._errors import GainError
+from .._typing import Activation
+from .quadrature import Array
+
+__all__ = ["Pointwise", "describe", "pointwise"]
+
+# Unordered on purpose: a function of neighbors, of position or of rank gives itself away.
+_PROBE = (0.3, -1.7, 2.4, -0.2, 0.9, -3.1, 1.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """f: (P,) → (C, P) in float64, C = 1 but for activations with one parameter per channel.
+
+    Attributes:
+        function: The callable itself.
+        dtype: What it computes in: float64, or the widest type that it accepts.
+        trailing: The axes after the first that it wants: () or (C,), (C, 1), (C, 1, 1).
+        name: For messages.
+    """
+
+    function: Activation
+    dtype: torch.dtype
+    trailing: tuple[int, ...]
+    name: str
+
+    @property
+    def precision(self) -> float:
+        """Relative rounding error of the values."""
+        return float(torch.finfo(self.dtype).eps)
+
+    @property
+    def channels(self) -> int:
+        """C, the number of functions that f is."""
+        return self.trailing[0] if self.trailing else 1
+
+    def __call__(self, points: Array) -> Array:
+        """The values, (C, P)."""
+        with _neutral():
+            return self._rows(self._apply(self._input(points)))
+
+    def with_slope(self, points: Array) -> Array:
+        """The values and under them the slopes by autograd, (2C, P); NaN where f leaves no graph to differentiate."""
+        with _neutral(), torch.enable_grad():
+            leaf = self._input(points).requires_grad_()
+            values = self._apply(leaf.clone())  # a clone, because f may work in place
+            if not values.requires_grad:
+                slopes = torch.full_like(leaf, torch.nan)
+            else:
+                (slopes,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True, materialize_grads=True)
+            return np.concatenate((self._rows(values.detach()), self._rows(slopes)))
+
+    def _input(self, points: Array) -> torch.Tensor:
+        column = torch.from_numpy(points).to(self.dtype).reshape(-1, *(1 for _ in self.trailing))
+        return column.expand(-1, *self.trailing).clone()
+
+    def _rows(self, values: torch.Tensor) -> Array:
+        return values.detach().reshape(len(values), -1).to(torch.float64).numpy().T
+
+    def _apply(self, x: torch.Tensor) -> torch.Tensor:
+        """f(x) as a real tensor of x's shape."""
+        shape = x.shape
+        values = torch.as_tensor(self.function(x), device="cpu")
+        if values.is_complex():
+            raise GainError(f"{self.name}: an activation maps real numbers to real numbers, this one to complex ones.")
+        if values.ndim == 0:  # a constant
+            values = values.expand(shape)
+        if values.shape != shape:
+            raise GainError(
+                f"{self.name}: an activation keeps its input's shape, but {tuple(shape)} became {tuple(values.shape)}; "
+                "for a gated pair give its name: 'glu', 'swiglu', 'geglu', 'reglu' or 'bilinear'."
+            )
+        return values if values.is_floating_point() else values.to(self.dtype)
+
+
+@contextmanager
+def _neutral() -> Iterator[None]:
+    """While open, no setting of the caller reaches f, and nothing f does to the random state stays."""
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.device("cpu"),
+    ):
+        yield
+
+
+def describe(f: object) -> str:
+    """A short name for messages: "tanh", "Hardshrink(0.5)"."""
+    if isinstance(f, str):
+        return f
+    name = getattr(f, "__name__", None) or " ".join(repr(f).split())
+    return name if len(name) <= 60 else type(f).__name__
+
+
+def pointwise(f: Activation) -> Pointwise:
+    """Make f callable on float64 arrays.
+
+    A module is copied, without its hooks, in float64 and eval mode: the original is not touched.
+
+    Raises:
+        GainError: f cannot be called on a tensor, is random, or mixes the elements of its input.
+    """
+    name = describe(f)
+    if isinstance(f, type):
+        f = _instance(f)
+    f = getattr(f, "_orig_mod", getattr(f, "_torchdynamo_orig_callable", f))  # compiled: its source is exact and quick
+    if not callable(f):
+        raise GainError(f"{name}: an activation is a name, a function or a module, got {type(f).__name__}.")
+    channels = 0
+    if hasattr(f, "named_parameters") and hasattr(f, "train"):
+        f, channels = _private_copy(f, name)
+    layouts = [(), *([(channels,), (channels, 1), (channels, 1, 1)] if channels > 1 else [])]
+    candidates = [
+        Pointwise(f, dtype, trailing, name)
+        for dtype in (torch.float64, torch.float32, torch.bfloat16)
+        for trailing in layouts
+    ]
+    return _first_that_runs(candidates)
+
+
+def _instance(kind: type) -> Any:
+    """`nn.ReLU` given for `nn.ReLU()`."""
+    try:
+        return kind()
+    except TypeError as error:
+        raise GainError(f"{kind.__name__}: a class was given, and it needs arguments; give an instance.") from error
+
+
+def _private_copy(module: Any, name: str) -> tuple[Any, int]:
+    """The module in float64 and eval mode, and the number of channels its parameters tell of."""
+    try:
+        private = copy.deepcopy(module).to("cpu", torch.float64).eval()
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        raise GainError(
+            f"{name}: the module cannot be copied to float64 on the CPU ({error}); give a plain function instead."
+        ) from error
+    for part in private.modules():
+        for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks):
+            hooks.clear()
+    for parameter in private.parameters():
+        parameter.requires_grad_(False)
+    return private, max((parameter.numel() for parameter in private.parameters()), default=0)
+
+
+def _first_that_runs(candidates: list[Pointwise]) -> Pointwise:
+    """The first of these ways to call f that works, once f is seen to be a function of one number."""
+    failures: list[Exception] = []
+    for candidate in candidates:
+        try:
+            values = candidate(np.array(_PROBE))
+        except Exception as error:  # whatever a user's function raises, the next way may do
+            failures.append(error)
+            continue
+        _check_pointwise(candidate, values)
+        return candidate
+    first = failures[0]
+    if isinstance(first, GainError):
+        raise first
+    raise GainError(
+        f"{candidates[0].name}: an activation is called with one tensor, "
+        f"and this one raised {type(first).__name__}: {first}"
+    ) from first
+
+
+def _check_pointwise(f: Pointwise, values: Array) -> None:
+    """Raise unless each value depends on its own point alone, and is the same every time."""
+    points = np.array(_PROBE)
+    if not np.array_equal(f(points), values, equal_nan=True):
+        raise GainError(
+            f"{f.name}: two calls on the same input differ; a random function has no gain: use its eval mode."
+        )
+    tolerance = 64 * f.precision
+    part = f(points[2:5][::-1].copy())[:, ::-1]
+    if not np.allclose(part, values[:, 2:5], rtol=tolerance, atol=tolerance, equal_nan=True):
+        raise GainError(
+            f"{f.name}: a value depends on the other elements of the input, as in softmax or a normalization; "
+            "the gain is that of pointwise functions."
+        )
