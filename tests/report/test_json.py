@@ -1,0 +1,207 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from .samples import broken, finding, repaired, tiny
+
+from onesigma._errors import ReportFileError
+from onesigma.model.edits import Edit, Edits
+from onesigma.model.trace import Column, InputRecord, LossRecord, Record, Signal, Trace
+from onesigma.report import Meta, Report
+from onesigma.report.json import SCHEMA
+from onesigma.report.schema import schema
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
+
+floats = st.floats(allow_nan=False) | st.just(math.nan)
+texts = st.text(max_size=8)
+signals = st.builds(
+    Signal,
+    count=st.integers(0, 2**70),
+    mean=floats,
+    std=floats,
+    rms=floats,
+    correlation=st.none() | floats,
+    edges=st.tuples(floats, floats),
+    histogram=st.lists(st.integers(0, 2**40), max_size=3).map(tuple),
+)
+scalars = (
+    st.booleans() | st.integers() | floats | texts.filter(lambda text: text not in ("NaN", "Infinity", "-Infinity"))
+)
+records = st.builds(
+    Record,
+    index=st.integers(0, 99),
+    op=texts,
+    kind=texts,
+    layer=texts,
+    inputs=st.lists(st.integers(-3, 99), max_size=2).map(tuple),
+    output=st.none() | signals,
+    parameters=st.dictionaries(texts, texts, max_size=2),
+    attributes=st.dictionaries(texts, scalars, max_size=3),
+)
+findings = st.builds(finding, severity=st.sampled_from(["info", "warning", "error"]), message=texts, value=floats)
+reports = st.builds(
+    Report,
+    trace=st.builds(
+        Trace,
+        model=texts,
+        records=st.lists(records, max_size=2).map(tuple),
+        inputs=st.just((InputRecord(name="0", kind="other", shape=()),)),
+        loss=st.none() | st.builds(LossRecord, name=texts, value=floats, chance=st.none() | floats),
+    ),
+    findings=st.lists(findings, max_size=2).map(tuple),
+    edits=st.lists(st.builds(Edit, layer=texts, action=texts, before=st.none() | floats), max_size=2).map(
+        lambda edits: Edits(tuple(edits))
+    ),
+    meta=st.builds(
+        Meta, model=texts, seed=st.none() | st.integers(), limits=st.dictionaries(texts, scalars, max_size=2)
+    ),
+    curves=st.dictionaries(texts, st.lists(floats, max_size=3).map(tuple), max_size=2),
+)
+
+
+@given(reports)
+def test_a_report_reads_back_equal_whatever_it_holds(report: Report) -> None:
+    text = report.to_json()
+    assert Report.from_json(text) == report
+    assert Report.from_json(text).to_json() == text
+
+
+@given(reports)
+def test_every_json_reader_takes_the_text(report: Report) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    json.loads(report.to_json(), parse_constant=refuse)
+
+
+def test_a_report_with_a_before_reads_back_equal() -> None:
+    report = repaired(depth=3)
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_nonfinite_numbers_are_words() -> None:
+    column = Column(name="a", mean=math.nan, std=math.inf, minimum=-math.inf, maximum=0.0)
+    trace = Trace(inputs=(InputRecord(name="0", kind="features", shape=(1, 1), columns=(column,)),))
+    written = json.loads(Report(trace=trace).to_json())["inputs"][0]["columns"][0]
+    assert [written[name] for name in ("mean", "std", "minimum")] == ["NaN", "Infinity", "-Infinity"]
+
+
+def test_the_top_level_is_the_one_that_the_design_names() -> None:
+    document = json.loads(broken(depth=2).to_json())
+    assert document["schema"] == SCHEMA == "onesigma/report/1"
+    assert {"schema", "summary", "layers", "findings", "edits"} <= set(document)
+    named = {"code", "name", "severity", "layer", "call", "message", "value", "limit", "fix"}
+    assert named <= set(document["findings"][0])
+
+
+def test_one_finding_is_one_line_so_that_files_can_be_diffed() -> None:
+    lines = tiny().to_json().splitlines()
+    assert sum('"code":"INI202"' in line for line in lines) == 1
+
+
+def test_json_is_golden(golden: Any) -> None:
+    golden("tiny.json", tiny().to_json())
+
+
+def test_without_detail_only_histograms_and_firing_rates_are_gone() -> None:
+    full, slim = (json.loads(tiny().to_json(detail=detail)) for detail in (True, False))
+    assert full["layers"][0]["output"].pop("histogram")
+    assert slim["layers"][0]["output"].pop("histogram") == []
+    full["layers"][0]["output"]["edges"] = slim["layers"][0]["output"]["edges"]
+    assert full["layers"][0]["output"] == slim["layers"][0]["output"]
+
+
+def edited(**changes: Any) -> str:
+    return json.dumps({**json.loads(tiny().to_json()), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "could not read"),
+        ("{", "could not read"),
+        ("[]", "expected a JSON object"),
+        ("null", "expected a JSON object"),
+        (b"\xff\xfe\x00", "could not read"),
+        ("[" * 100_000, "nested too deeply"),
+        (edited(schema="onesigma/report/2"), "onesigma/report/2"),
+        (edited(schema=None), "expected a JSON object"),
+        (edited(layers={}), "report.layers: expected a list"),
+        (edited(layers=[{"index": "0"}]), "report.layers[0].index: expected int, got '0'"),
+        (edited(layers=[{"index": 0, "op": "linear"}]), "'kind' is missing"),
+        (
+            edited(findings=[{"code": "X", "name": "x", "severity": "fatal", "message": ""}]),
+            "'info', 'warning', 'error'",
+        ),
+        (edited(curves={"a": [True]}), "report.curves.a[0]: expected float, got True"),
+        (edited(loss={"name": "mse", "value": 10**400}), "beyond double precision"),
+        (edited(fail_on="sometimes"), "report.fail_on"),
+        ('{"schema": "onesigma/report/1", "layers": [], "findings": [], "edits": [], "num_samples": NaN}', "not JSON"),
+        ('{"schema": "onesigma/report/1", "num_samples": 1' + "0" * 5000 + "}", "could not read"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_its_place(text: str | bytes, told: str) -> None:
+    with pytest.raises(ReportFileError) as raised:
+        Report.from_json(text)
+    assert told in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+def test_unknown_fields_are_left_aside() -> None:
+    assert Report.from_json(edited(added_later=1)) == tiny()
+
+
+def test_published_schema_is_the_one_of_the_code() -> None:
+    assert PUBLISHED.read_text(encoding="utf-8") == schema()
+
+
+@pytest.mark.parametrize(
+    "report", [tiny(), Report(trace=Trace()), Report(trace=Trace(loss=LossRecord(name="", value=math.nan)))]
+)
+def test_a_written_report_follows_the_published_schema(report: Report) -> None:
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    assert list(violations(json.loads(report.to_json()), published, root=published)) == []
+
+
+def test_the_published_schema_refuses_a_broken_report() -> None:
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    assert list(violations(json.loads(edited(layers=[{"index": "0"}])), published, root=published))
+
+
+TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
+
+
+def violations(value: Any, rule: dict[str, Any], *, root: dict[str, Any], at: str = "$") -> Any:
+    """Where a value breaks a schema: the part of JSON Schema that the published one uses, and no other."""
+    known = {"$schema", "title", "description", "$defs", "$ref", "type", "properties", "required", "items"}
+    known |= {"prefixItems", "minItems", "maxItems", "additionalProperties", "anyOf", "enum", "const"}
+    assert set(rule) <= known, set(rule) - known
+    if "$ref" in rule:
+        yield from violations(value, root["$defs"][rule["$ref"].rpartition("/")[2]], root=root, at=at)
+    if "anyOf" in rule and all(any(violations(value, part, root=root, at=at)) for part in rule["anyOf"]):
+        yield f"{at}: none of {rule['anyOf']}"
+    if ("enum" in rule and value not in rule["enum"]) or ("const" in rule and value != rule["const"]):
+        yield f"{at}: {value!r}"
+    kind = rule.get("type")
+    if kind == "boolean" or isinstance(value, bool):
+        if kind and not (kind == "boolean" and isinstance(value, bool)):
+            yield f"{at}: {value!r} is no {kind}"
+    elif kind and not isinstance(value, TYPES[kind]):
+        yield f"{at}: {value!r} is no {kind}"
+    if isinstance(value, dict):
+        yield from (f"{at}.{name} is missing" for name in rule.get("required", ()) if name not in value)
+        for name, item in value.items():
+            part = rule.get("properties", {}).get(name, rule.get("additionalProperties", {}))
+            yield from violations(item, part, root=root, at=f"{at}.{name}")
+    if isinstance(value, list):
+        if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", math.inf):
+            yield f"{at}: {len(value)} items"
+        for index, item in enumerate(value):
+            parts = rule.get("prefixItems", [])
+            part = parts[index] if index < len(parts) else rule.get("items", {})
+            yield from violations(item, part, root=root, at=f"{at}[{index}]")
