@@ -1,0 +1,161 @@
+"""The one door for tables: whatever it is, it comes out as a `Source`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from onesigma._errors import SourceError
+from onesigma.inputs.sources import images
+from onesigma.inputs.sources.arrays import array_sheet, record_sheet
+from onesigma.inputs.sources.columns import (
+    as_numbers,
+    choose_columns,
+    left_out_later,
+    merged_type,
+    refuse_other_columns,
+)
+from onesigma.inputs.sources.files import find_files, look_at
+from onesigma.inputs.sources.reading import Reading
+from onesigma.inputs.sources.source import Block, Sheet, Source, shard_of
+from onesigma.inputs.sources.streams import inputs_of, stream_sheet
+from onesigma.inputs.sources.tables import arrow_sheet, is_arrow, is_pandas, mapping_sheet, pandas_sheet
+
+__all__ = ["open_source"]
+
+_BATCH = 256
+
+
+def open_source(
+    source: Any,
+    columns: Sequence[str | int] | str | None = None,
+    *,
+    decimal: bool = False,
+    axis: int | None = None,
+    field: str | int | None = None,
+    text: bool = False,
+) -> Source:
+    """Open a table of numbers, whatever holds it. Nothing but its beginning is read.
+
+    Args:
+        source: Path, glob or folder (Parquet, CSV, Arrow, Feather, NPY, NPZ, JSON lines, images); NumPy array, tensor,
+            pandas, Polars, DuckDB, or anything with the Arrow PyCapsule interface; dict of columns; iterable of
+            batches of any of these, such as a `DataLoader`.
+        columns: Names, patterns such as `"trip_*"`, or positions. None: every column of numbers.
+        decimal: Keep the fractions of CSV text exact, as decimals: one tenth is one tenth, not the double next to it.
+            It costs about twice the time, and the numbers differ in the last bits from those read as doubles.
+        axis: Axis of the columns in arrays of three and more dimensions, such as 1 for images (N, C, H, W).
+        field: Which part of a batch `(x, y)` or `{"x": …}` holds the inputs; which array of an NPZ file.
+        text: Take every column, whatever it holds, to pass it through.
+
+    Raises:
+        SourceError: It is not there, not readable, empty, or its columns are not what was asked for.
+
+    Example:
+        >>> source = open_source({"miles": [100.0, 100_000.0], "color": ["red", "blue"]})
+        >>> source.names, dict(source.left_out)
+        (('miles',), {'color': 'text'})
+        >>> open_source(np.zeros((4, 3)), columns=["x2"]).num_rows
+        4
+    """
+    reading = Reading(decimal=decimal, axis=axis, field=field)
+    if isinstance(source, Source):
+        return source
+    sheets, description = _sheets(source, reading)
+    first = next((sheet for sheet in sheets if sheet.pieces), sheets[0])
+    names, left_out = (tuple(first.schema.names), {}) if text else choose_columns(first, columns)
+    for sheet in sheets:
+        refuse_other_columns(first, sheet, names)
+    fields = [[sheet.schema.field(name).type for sheet in sheets] for name in names]
+    cast = _same if text else as_numbers
+    return Source(
+        names=names,
+        types=tuple(merged_type(kinds[0], kinds[1:]) for kinds in fields),
+        shards=tuple(shard_of(piece, names=names, cast=cast) for sheet in sheets for piece in sheet.pieces),
+        left_out={**left_out, **({} if columns else left_out_later(first, sheets))},
+        description=description,
+        states=tuple(state for sheet in sheets for state in sheet.states),
+    )
+
+
+def _same(block: Block) -> Block:
+    return block
+
+
+def _sheets(source: Any, reading: Reading) -> tuple[list[Sheet], str]:
+    if not isinstance(source, str | Path):
+        return [_look(source, reading, name=_described(source))], _described(source)
+    files = find_files(source)
+    if files[0].suffix.lower() in images.SUFFIXES:
+        return [images.look(files, name=str(source))], str(source)
+    return [look_at(file, reading) for file in files], str(source)
+
+
+def _described(source: Any) -> str:
+    shape = getattr(source, "shape", None)
+    kind = type(source).__name__
+    return f"{kind} {tuple(shape)}" if isinstance(shape, tuple) else kind
+
+
+def _look(table: Any, reading: Reading, *, name: str) -> Sheet:
+    """Describe a table in memory."""
+    if isinstance(table, torch.Tensor | np.ndarray):
+        return _look_at_array(table, reading, name=name)
+    if is_pandas(table):
+        return pandas_sheet(table, name=name)
+    if is_arrow(table):
+        return arrow_sheet(table, name=name)
+    if type(table).__name__ == "LazyFrame" and hasattr(table, "collect"):
+        return arrow_sheet(table.collect(), name=name)
+    if isinstance(table, Mapping):
+        return mapping_sheet(table, name=name)
+    if hasattr(table, "tocsr"):
+        return _sparse_sheet(table.tocsr(), name=name)
+    if isinstance(table, tuple) and any(hasattr(part, "__array__") and np.ndim(part) for part in table):
+        return _look(inputs_of(table, reading.field, name=name), reading, name=name)  # (x, y): one batch
+    if isinstance(table, torch.utils.data.Dataset) and hasattr(table, "__len__"):
+        table = torch.utils.data.DataLoader(table, batch_size=_BATCH)
+    if isinstance(table, list | tuple) and (array := _as_array(table)) is not None:
+        return _look_at_array(array, reading, name=name)
+    if hasattr(table, "__array__"):
+        return _look_at_array(np.asarray(table), reading, name=name)
+    if isinstance(table, Iterable) and not isinstance(table, str | bytes):
+        return stream_sheet(table, reading, name=name, look=_look)
+    raise SourceError(
+        f"{name}: a table is wanted: a path, an array, a tensor, a frame, a dict of columns, or batches of these."
+    )
+
+
+def _look_at_array(array: Any, reading: Reading, *, name: str) -> Sheet:
+    if isinstance(array, np.ndarray) and array.dtype.names:
+        return record_sheet(partial(_identity, array), name=name)
+    return array_sheet(partial(_identity, array), name=name, axis=reading.axis)
+
+
+def _identity(array: Any) -> Any:
+    return array
+
+
+def _as_array(rows: Sequence[Any]) -> Any:
+    """Return lists of numbers as an array; None for lists of batches."""
+    if any(_is_table(row) for row in rows):
+        return None
+    try:
+        array = np.asarray(rows)
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "biufmM" and array.ndim else None
+
+
+def _is_table(row: Any) -> bool:
+    return (hasattr(row, "__array__") and np.ndim(row) > 0) or isinstance(row, Mapping) or is_arrow(row)
+
+
+def _sparse_sheet(matrix: Any, *, name: str) -> Sheet:
+    """A SciPy sparse matrix, made dense a block of rows at a time."""
+    rows = 4096
+    starts = range(0, max(matrix.shape[0], 1), rows)
+    return stream_sheet([matrix[start : start + rows].toarray() for start in starts], Reading(), name=name, look=_look)
