@@ -1,0 +1,80 @@
+"""Which finding explains which: an input never scaled is the cause, forty saturated layers are its consequences."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from onesigma.model.trace import Record, Trace
+from onesigma.rules._finding import Finding
+from onesigma.rules._flow import Flow
+
+__all__ = ["with_causes"]
+
+_CAUSES: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "INP102": ("INP101",),
+        "INI201": ("NUM901", "INP101", "INP102", "INI201"),
+        "INI202": ("NUM901", "STR802", "INP101", "INI202"),
+        "INI203": ("STR802", "INI201", "INI202"),
+        "ACT301": ("INI201", "INP101", "INP102"),
+        "ACT302": ("INI201", "INP101", "INP102"),
+        "ACT303": ("INI204", "INI201", "INP101", "INP102"),
+        "ACT304": ("STR802", "INI202", "ACT301", "ACT302", "INI203", "INP101"),
+        "GRA401": ("LOS704", "STR802", "ACT301", "ACT302", "INI202", "INI203", "ACT304"),
+        "GRA402": ("INI201", "INI203"),
+        "LOS701": ("INP105", "INI201", "INP101", "INP102", "LOS704"),
+        "LOS704": ("ACT302", "ACT301", "INI201", "INP101"),
+        "NUM901": ("INP104",),
+    }
+)
+"""Per code, the codes that can explain it, the likeliest first. A cause lies upstream of what it explains."""
+
+_OWN_GAIN = 3.0
+"""A layer that multiplies what it reads by more than this, or by less than its inverse, is itself to blame."""
+
+
+def with_causes(trace: Trace, findings: Iterable[Finding]) -> list[Finding]:
+    """The same findings, each with the code of its first cause, or with none."""
+    flow, found = Flow(trace), list(findings)
+    direct = {id(finding): _direct(finding, found, flow) for finding in found}
+    return [replace(finding, cause=_root(finding, direct)) for finding in found]
+
+
+def _direct(finding: Finding, found: Sequence[Finding], flow: Flow) -> Finding | None:
+    """The finding next upstream that explains this one."""
+    record = flow.by_index.get(finding.index)
+    if record is not None and finding.code in ("INI201", "INI202") and _is_to_blame(record, finding.code):
+        return None
+    upstream = flow.ancestors(finding.index) if record is not None else set(flow.by_index)
+    for code in _CAUSES.get(finding.code, ()):
+        for other in found:
+            if other.code == code and other is not finding and _lies_before(other, finding, upstream):
+                return other
+    return None
+
+
+def _lies_before(other: Finding, finding: Finding, upstream: set[int]) -> bool:
+    """Data lies before every call; a gradient comes from behind, so its causes may be anywhere."""
+    if other.index < 0:
+        return other.code.startswith(("INP", "LOS")) and other.code != finding.code
+    if finding.code.startswith(("GRA", "LOS")):
+        return True
+    return other.index in upstream and other.index != finding.index
+
+
+def _is_to_blame(record: Record, code: str) -> bool:
+    """The layer's own gain is off, whatever it reads."""
+    if record.input is None or record.output is None or not record.input.rms:
+        return False
+    gain = record.output.std / record.input.rms
+    return gain > _OWN_GAIN if code == "INI201" else gain < 1 / _OWN_GAIN
+
+
+def _root(finding: Finding, direct: Mapping[int, Finding | None]) -> str:
+    """Follow the causes to the first one; a circle has none."""
+    seen, cause = {id(finding)}, direct[id(finding)]
+    code = ""
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        code, cause = cause.code, direct[id(cause)]
+    return code if code != finding.code else ""

@@ -1,0 +1,25 @@
+"""How far a loss is from chance, in nats, whatever the loss."""
+
+import math
+
+from onesigma.model.trace import LossRecord
+
+__all__ = ["excess"]
+
+
+def excess(loss: LossRecord | None) -> float | None:
+    """Nats above chance: the difference for likelihoods, ½·ln of the ratio for squared errors, ln for absolute ones.
+
+    Example:
+        >>> excess(LossRecord(name="mse", value=4.0, chance=1.0, chance_name="variance of the targets")) == math.log(2)
+        True
+    """
+    if loss is None or loss.chance is None or not math.isfinite(loss.value):
+        return None
+    words = f"{loss.name} {loss.chance_name}".lower()
+    is_squared = "mse" in words or "variance" in words
+    if not (is_squared or any(word in words for word in ("l1", "deviation", "huber", "absolute"))):
+        return loss.value - loss.chance
+    if loss.value <= 0 or loss.chance <= 0:
+        return None
+    return (0.5 if is_squared else 1.0) * math.log(loss.value / loss.chance)

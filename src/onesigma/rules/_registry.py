@@ -1,0 +1,125 @@
+"""All rules by code, and the judgment of a trace by those that are selected."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any
+
+from onesigma._errors import ConfigError
+from onesigma.model.trace import Trace
+from onesigma.rules import (
+    act301_saturated_activation,
+    act302_dead_units,
+    act304_collapsed_samples,
+    gra401_vanishing_gradient,
+    gra402_exploding_gradient,
+    ini201_preactivation_too_large,
+    ini202_preactivation_too_small,
+    inp101_input_off_scale,
+    inp102_feature_scale_spread,
+    los701_initial_loss_excess,
+    nrm601_redundant_bias,
+    num901_nonfinite_signal,
+)
+from onesigma.rules._cause import with_causes
+from onesigma.rules._finding import SEVERITIES, Finding
+from onesigma.rules._limits import Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULES", "judge", "selected"]
+
+_MODULES = (
+    inp101_input_off_scale,
+    inp102_feature_scale_spread,
+    ini201_preactivation_too_large,
+    ini202_preactivation_too_small,
+    act301_saturated_activation,
+    act302_dead_units,
+    act304_collapsed_samples,
+    gra401_vanishing_gradient,
+    gra402_exploding_gradient,
+    nrm601_redundant_bias,
+    los701_initial_loss_excess,
+    num901_nonfinite_signal,
+)
+
+RULES: Mapping[str, Rule] = MappingProxyType({module.RULE.code: module.RULE for module in _MODULES})
+"""Every rule by its code, in order."""
+
+
+def judge(
+    trace: Trace,
+    *,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    limits: Limits | Mapping[Any, Any] | None = None,
+) -> tuple[Finding, ...]:
+    """What the selected rules find in a trace: gravest first, then in order of execution.
+
+    A finding that another one explains names it in `cause`, also where the other one is not selected.
+
+    Args:
+        trace: What was measured.
+        select: Codes or prefixes of codes, as "INI" or "ACT301"; none means all.
+        ignore: Codes or prefixes to leave out; "INI:head.*" leaves them out at these layers.
+        limits: See `Limits`: `{"INI201": 3.0, ("ACT301", "gate*"): {"error": 0.9}}`.
+
+    Raises:
+        ConfigError: A code that no rule has, or a limit that is none.
+
+    Example:
+        >>> from onesigma.model.trace import LossRecord
+        >>> trace = Trace(loss=LossRecord(name="cross_entropy", value=27.0, chance=3.3, chance_name="log 27"))
+        >>> [(finding.code, finding.severity) for finding in judge(trace)]
+        [('LOS701', 'error')]
+        >>> judge(trace, ignore=["LOS"])
+        ()
+    """
+    settings = limits if isinstance(limits, Limits) else Limits(limits)
+    settings.validate()
+    for code in settings.codes:
+        if code not in RULES:
+            raise _unknown(code, f"limits[{code!r}]")
+    chosen, unwanted = selected(select), [_pattern(entry) for entry in ignore]
+    found = [finding for rule in RULES.values() for finding in rule.check(trace, settings)]
+    explained = with_causes(trace, found)
+    kept = (finding for finding in explained if finding.code in chosen and not _is_ignored(finding, unwanted))
+    return tuple(sorted(kept, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.index)))
+
+
+def selected(select: Iterable[str]) -> tuple[str, ...]:
+    """The codes that these prefixes select, in order; all of them for no prefix.
+
+    Raises:
+        ConfigError: A prefix of no code.
+
+    Example:
+        >>> selected(["GRA"])
+        ('GRA401', 'GRA402')
+    """
+    prefixes = [_checked(prefix, "select") for prefix in ([select] if isinstance(select, str) else select)]
+    return tuple(code for code in RULES if not prefixes or code.startswith(tuple(prefixes)))
+
+
+def _pattern(entry: str) -> tuple[str, str]:
+    prefix, _, layer = entry.partition(":")
+    return _checked(prefix, "ignore"), layer or "*"
+
+
+def _is_ignored(finding: Finding, unwanted: Sequence[tuple[str, str]]) -> bool:
+    return any(finding.code.startswith(prefix) and fnmatchcase(finding.layer, layer) for prefix, layer in unwanted)
+
+
+def _checked(prefix: str, where: str) -> str:
+    if not prefix or not any(code.startswith(prefix) for code in RULES):
+        raise _unknown(prefix, where)
+    return prefix
+
+
+def _unknown(code: str, where: str) -> ConfigError:
+    words = {**{rule.name: code for code, rule in RULES.items()}, **{code: code for code in RULES}}
+    close = [words[word] for word in difflib.get_close_matches(code.upper(), list(RULES), n=3, cutoff=0.5)]
+    close = close or [words[word] for word in difflib.get_close_matches(code.lower(), list(words), n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(dict.fromkeys(close))}?" if close else "`onesigma rules` lists them all."
+    return ConfigError(f"{where}: no rule has the code {code!r}; {hint}")

@@ -1,0 +1,76 @@
+"""The loss starts above that of a model that knows nothing: the network is confidently wrong.
+
+## What it measures
+
+The excess over chance in nats. For classification the loss minus log C, or minus the entropy that the trace names. For
+squared errors ½·ln(loss / variance of the targets), for absolute ones ln(loss / mean deviation): what a Gaussian or
+Laplace model would pay. Limits: info beyond 0.25, warning beyond 1, error beyond 2. Logits of std s cost about s²/2:
+0.5 at s = 1. He's initialization of the last layer gives s = √2, which pays 0.8 and recovers in a few steps, so the
+warning stands above that. Absolute, because a relative rule (twice log C) would let logits of std 5 pass for a
+vocabulary of 50257.
+
+## Why it matters
+
+The first hundreds of steps only shrink the logits, at gradients that are large for the wrong reason; it is also the
+plainest sign that a signal grows on its way through the network.
+
+## When it is fine
+
+A loss with other terms (penalties, auxiliary heads), a sum instead of a mean, and fine-tuning on new classes.
+
+## What to do
+
+If a layer before it is too large, mend that. Else start the head at zero or small; for regression, standardize the
+targets.
+
+## Example
+
+    onesigma.initialize_(model, batches)
+    nn.init.zeros_(model.head.weight)             # exactly log C at step 0
+
+## References
+
+Karpathy 2022, makemore part 3 (27 where log 27 = 3.3 is due); CS231n notes, neural networks 3, "look for correct loss
+at chance".
+"""
+
+import math
+from collections.abc import Iterator
+
+from onesigma.model.trace import LossRecord, Trace
+from onesigma.rules._chance import excess
+from onesigma.rules._finding import Finding, figure
+from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULE"]
+
+
+def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
+    """Compare the loss with chance."""
+    value = excess(trace.loss)
+    if trace.loss is None or value is None:
+        return
+    yield from RULE.found(
+        "",
+        value,
+        limits=limits,
+        message=f"{_compared(trace.loss)}: {figure(value)} nats too much.",
+        expected=f"a {trace.loss.name} near {figure(trace.loss.chance or math.nan)}",
+        confidence=f"{trace.num_samples} samples",
+        fix="onesigma.initialize_(model, batches)",
+    )
+
+
+def _compared(loss: LossRecord) -> str:
+    chance = f"{figure(loss.chance or 0.0)} ({loss.chance_name})" if loss.chance_name else figure(loss.chance or 0.0)
+    return f"The loss starts at {figure(loss.value)}, where knowing nothing costs {chance}"
+
+
+RULE = Rule(
+    code="LOS701",
+    name="initial-loss-excess",
+    check=check,
+    page=__doc__,
+    levels=Levels(info=0.25, warning=1.0, error=2.0),
+)
