@@ -10,8 +10,9 @@ from .._errors import GainError
 from .._typing import Activation
 from .activations import GATED, canonical_name, torch_name
 from .expectation import function_of, grid_of
+from .lobatto import Array
 from .pointwise import Pointwise, pointwise
-from .quadrature import Array, Grid
+from .quadrature import Grid
 
 __all__ = ["ActivationMoments", "activation_moments", "positive"]
 
@@ -127,7 +128,7 @@ def _moments(f: Pointwise) -> ActivationMoments:
 
 def _with_slope(f: Pointwise) -> tuple[Grid, Array, tuple[float, float]]:
     """The grid of f, its values there, and E[f′²] with its relative error."""
-    if np.isnan(f.with_slope(np.array([-0.7, 0.7]))).any():
+    if not f.differentiable:
         return _without_autograd(f)
     try:
         grid = grid_of(f, f.with_slope)
@@ -136,7 +137,8 @@ def _with_slope(f: Pointwise) -> tuple[Grid, Array, tuple[float, float]]:
     slopes = grid.values[f.channels :]
     second = grid.second_moment(slopes)
     error = float(grid.errors[1, f.channels :].mean()) / second if second else 0.0
-    return grid, grid.values[: f.channels], (second, error) if error < _DIVERGED else (math.inf, 0.0)
+    converged = error <= max(_DIVERGED, 4 * f.precision)
+    return grid, grid.values[: f.channels], (second, error) if converged else (math.inf, 0.0)
 
 
 def _without_autograd(f: Pointwise) -> tuple[Grid, Array, tuple[float, float]]:
@@ -152,7 +154,7 @@ def positive(second_moment: float, name: str) -> float:
     """This second moment, if anything is left of the signal."""
     if second_moment > 0:
         return second_moment
-    raise GainError(f"{name}: zero for every input that a standard normal takes, so no gain can restore its scale.")
+    raise GainError(f"{name}: its second moment is zero (in float64), so no gain can restore the scale of the signal.")
 
 
 def _inverse_root(moment: float, whole: float) -> float:
@@ -164,7 +166,7 @@ def _error_bound(moments: ActivationMoments, grid: Grid, channels: int) -> float
     """The largest relative error; each moment is a difference of integrals whose errors are known."""
     mean_error, second_error = (float(error) for error in grid.errors[:, :channels].mean(axis=1))
     second = moments.second_moment
-    bounds = [mean_error / math.sqrt(second), 8 * second_error / second]  # 8: for the z² of the stability
+    bounds = [mean_error / math.sqrt(second), 4 * second_error / second]  # 4: for the z² of the stability
     if math.isfinite(moments.std_gain):
         bounds.append((second_error + 2 * abs(moments.mean) * mean_error) / moments.variance)
     if math.isfinite(moments.odd_gain):

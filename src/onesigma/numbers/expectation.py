@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from .._errors import GainError
 from .._typing import Activation
 from .activations import activation
@@ -52,7 +54,8 @@ def grid_of(f: Pointwise, evaluate: Evaluate, *, powers: int = 2) -> Grid:
         raise GainError(f"{f.name}: {error}") from None
     rows = slice(0, f.channels)
     errors, sizes = grid.errors[:, rows], grid.sizes[:, rows]
-    if not (errors <= max(_WORST_ERROR, 16 * f.precision) * sizes).all():
+    good = np.isfinite(sizes) & (errors <= max(_WORST_ERROR, 4 * f.precision) * sizes)
+    if not good.all():
         moment = "second moment" if powers == 2 else "expectation"
         raise GainError(
             f"{f.name}: the {moment} does not exist, or not to four digits: the function is singular or rough "

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import torch
 
 from .._errors import GainError
 from .._typing import Activation
-from .quadrature import Array
+from .lobatto import Array
 
 __all__ = ["Pointwise", "describe", "pointwise"]
 
 # Unordered on purpose: a function of neighbors, of position or of rank gives itself away.
-_PROBE = (0.3, -1.7, 2.4, -0.2, 0.9, -3.1, 1.3)
+_PROBE = np.array([0.3, -1.7, 2.4, -0.2, 0.9, -3.1, 1.3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +25,19 @@ class Pointwise:
 
     Attributes:
         function: The callable itself.
-        dtype: What it computes in: float64, or the widest type that it accepts.
-        trailing: The axes after the first that it wants: () or (C,), (C, 1), (C, 1, 1).
         name: For messages.
+        dtype: What it is called with: float64, or the widest type that it accepts.
+        trailing: The axes after the first that it wants: () or (C,), (C, 1), (C, 1, 1).
+        precision: Relative rounding error of its values.
+        differentiable: Whether autograd gives slopes.
     """
 
     function: Activation
-    dtype: torch.dtype
-    trailing: tuple[int, ...]
     name: str
-
-    @property
-    def precision(self) -> float:
-        """Relative rounding error of the values."""
-        return float(torch.finfo(self.dtype).eps)
+    dtype: torch.dtype = torch.float64
+    trailing: tuple[int, ...] = ()
+    precision: float = torch.finfo(torch.float64).eps
+    differentiable: bool = True
 
     @property
     def channels(self) -> int:
@@ -48,30 +47,32 @@ class Pointwise:
     def __call__(self, points: Array) -> Array:
         """The values, (C, P)."""
         with _neutral():
-            return self._rows(self._apply(self._input(points)))
+            return self._rows(self.apply(self.input(points)))
 
     def with_slope(self, points: Array) -> Array:
-        """The values and under them the slopes by autograd, (2C, P); NaN where f leaves no graph to differentiate."""
+        """The values and under them the slopes by autograd, (2C, P)."""
         with _neutral(), torch.enable_grad():
-            leaf = self._input(points).requires_grad_()
-            values = self._apply(leaf.clone())  # a clone, because f may work in place
-            if not values.requires_grad:
-                slopes = torch.full_like(leaf, torch.nan)
-            else:
-                (slopes,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True, materialize_grads=True)
-            return np.concatenate((self._rows(values.detach()), self._rows(slopes)))
+            leaf = self.input(points).requires_grad_()
+            values = self.apply(leaf.clone())  # a clone, because f may work in place
+            (slopes,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True, materialize_grads=True)
+            return np.concatenate((self._rows(values), self._rows(slopes)))
 
-    def _input(self, points: Array) -> torch.Tensor:
+    def input(self, points: Array) -> torch.Tensor:
+        """The points as f wants them, the same for each channel."""
         column = torch.from_numpy(points).to(self.dtype).reshape(-1, *(1 for _ in self.trailing))
         return column.expand(-1, *self.trailing).clone()
 
     def _rows(self, values: torch.Tensor) -> Array:
         return values.detach().reshape(len(values), -1).to(torch.float64).numpy().T
 
-    def _apply(self, x: torch.Tensor) -> torch.Tensor:
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
         """f(x) as a real tensor of x's shape."""
         shape = x.shape
-        values = torch.as_tensor(self.function(x), device="cpu")
+        with torch.device("cpu"):
+            returned: Any = self.function(x)
+        if not isinstance(returned, np.ndarray | torch.Tensor):  # a number; its dtype says nothing
+            returned = torch.as_tensor(returned, dtype=self.dtype)
+        values = torch.as_tensor(returned, device="cpu")
         if values.is_complex():
             raise GainError(f"{self.name}: an activation maps real numbers to real numbers, this one to complex ones.")
         if values.ndim == 0:  # a constant
@@ -92,7 +93,6 @@ def _neutral() -> Iterator[None]:
         torch.inference_mode(False),
         torch.no_grad(),
         torch.autocast("cpu", enabled=False),
-        torch.device("cpu"),
     ):
         yield
 
@@ -124,11 +124,13 @@ def pointwise(f: Activation) -> Pointwise:
         f, channels = _private_copy(f, name)
     layouts = [(), *([(channels,), (channels, 1), (channels, 1, 1)] if channels > 1 else [])]
     candidates = [
-        Pointwise(f, dtype, trailing, name)
+        Pointwise(f, name, dtype, trailing)
         for dtype in (torch.float64, torch.float32, torch.bfloat16)
         for trailing in layouts
     ]
-    return _first_that_runs(candidates)
+    chosen = _first_that_runs(candidates)
+    _check_pointwise(chosen)
+    return replace(chosen, precision=_precision(chosen), differentiable=_differentiable(chosen))
 
 
 def _instance(kind: type) -> Any:
@@ -141,6 +143,8 @@ def _instance(kind: type) -> Any:
 
 def _private_copy(module: Any, name: str) -> tuple[Any, int]:
     """The module in float64 and eval mode, and the number of channels its parameters tell of."""
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise GainError(f"{name}: its parameters are on the meta device and have no values; materialize them first.")
     try:
         private = copy.deepcopy(module).to("cpu", torch.float64).eval()
     except (RuntimeError, NotImplementedError, TypeError) as error:
@@ -156,36 +160,69 @@ def _private_copy(module: Any, name: str) -> tuple[Any, int]:
 
 
 def _first_that_runs(candidates: list[Pointwise]) -> Pointwise:
-    """The first of these ways to call f that works, once f is seen to be a function of one number."""
+    """The first of these ways to call f that does not raise."""
     failures: list[Exception] = []
     for candidate in candidates:
         try:
-            values = candidate(np.array(_PROBE))
-        except Exception as error:  # whatever a user's function raises, the next way may do
+            candidate(_PROBE)
+        except Exception as error:  # whatever a user's function raises; the next way may do
             failures.append(error)
-            continue
-        _check_pointwise(candidate, values)
-        return candidate
+        else:
+            return candidate
     first = failures[0]
     if isinstance(first, GainError):
         raise first
     raise GainError(
-        f"{candidates[0].name}: an activation is called with one tensor, "
-        f"and this one raised {type(first).__name__}: {first}"
+        f"{candidates[0].name}: an activation is called with one tensor and returns one; "
+        f"this one raised {type(first).__name__}: {first}"
     ) from first
 
 
-def _check_pointwise(f: Pointwise, values: Array) -> None:
+def _check_pointwise(f: Pointwise) -> None:
     """Raise unless each value depends on its own point alone, and is the same every time."""
-    points = np.array(_PROBE)
-    if not np.array_equal(f(points), values, equal_nan=True):
+    values = f(_PROBE)
+    with _neutral():
+        torch.rand(1)  # so that the generator is in another state
+        again = f(_PROBE)
+    if not np.array_equal(values, again, equal_nan=True):
         raise GainError(
             f"{f.name}: two calls on the same input differ; a random function has no gain: use its eval mode."
         )
-    tolerance = 64 * f.precision
-    part = f(points[2:5][::-1].copy())[:, ::-1]
-    if not np.allclose(part, values[:, 2:5], rtol=tolerance, atol=tolerance, equal_nan=True):
+    if not (_ignores_position(f, values) and _ignores_neighbors(f)):
         raise GainError(
             f"{f.name}: a value depends on the other elements of the input, as in softmax or a normalization; "
-            "the gain is that of pointwise functions."
+            "only pointwise functions have a gain."
         )
+
+
+def _ignores_position(f: Pointwise, values: Array) -> bool:
+    try:
+        part = f(_PROBE[2:5][::-1].copy())[:, ::-1]
+    except Exception:  # a length that f insists on
+        return False
+    tolerance = 64 * _precision(f)
+    return np.allclose(part, values[:, 2:5], rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _ignores_neighbors(f: Pointwise) -> bool:
+    with _neutral():
+        before = f.input(_PROBE)
+        after = before.clone()
+        after.view(-1)[2] += 0.5
+        change = f.apply(after) - f.apply(before)
+    others = torch.ones(change.numel(), dtype=torch.bool)
+    others[2] = False
+    return bool((change.reshape(-1)[others].nan_to_num() == 0).all())
+
+
+def _precision(f: Pointwise) -> float:
+    with _neutral():
+        returned = f.apply(f.input(_PROBE)).dtype
+    return max(torch.finfo(f.dtype).eps, torch.finfo(returned).eps)
+
+
+def _differentiable(f: Pointwise) -> bool:
+    try:
+        return not np.isnan(f.with_slope(_PROBE)).any()
+    except Exception:  # it leaves no graph, or autograd cannot go through it
+        return False

@@ -5,38 +5,25 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
 from .._errors import GainError
+from .lobatto import DERIVATIVE, NODES, OPEN_WEIGHTS, ORDER, WEIGHTS, Array
 
-__all__ = ["Array", "Evaluate", "Grid", "adaptive_grid"]
+__all__ = ["Evaluate", "Grid", "adaptive_grid"]
 
-Array: TypeAlias = NDArray[np.float64]
 Evaluate: TypeAlias = Callable[[Array], Array]
 """K functions at once: points (P,) in, values (K, P) out."""
 
-_ORDER = 16
-_WIDTH = 0.25
+_WIDTH = 0.5
+_PARTS = 4
 _REACHES = (14.0, 25.0, 37.0)  # the density is 1e-43 at 14 and leaves float64 soon after 37
 _NEGLIGIBLE = 1e-17  # of the whole: what the outermost panel may hold
 _EPSILON = float(np.finfo(np.float64).eps)
-_BUDGET = 3_000_000  # values; only functions that are rough everywhere come near it
-_MAX_DEPTH = 120
-
-
-def _lobatto(order: int) -> tuple[Array, Array]:
-    """Nodes and weights on [−1, 1].
-
-    Both ends are nodes, unlike in Gauss–Legendre: a kink in the last hair of a panel would fall behind
-    every Gauss node and go unseen.
-    """
-    last = legendre.Legendre.basis(order - 1)
-    nodes = np.concatenate(([-1.0], np.sort(last.deriv().roots().real), [1.0]))
-    return nodes, 2 / (order * (order - 1) * last(nodes) ** 2)
-
-
-_NODES, _WEIGHTS = _lobatto(_ORDER)
+_SINGLE = float(np.finfo(np.float32).eps)
+_MAX_DEPTH = 60
+_MAX_PANELS = 2**12  # at one depth: a function that needs more is rough everywhere, as with float32 noise
+_MAX_VALUES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +63,25 @@ class Grid:
 
     def derivative(self, values: Array) -> Array:
         """The slope of `values`, (…, P), from the panels' own polynomials; 0 across a jump."""
-        panels = values.reshape(*values.shape[:-1], -1, _ORDER)
-        widths = self.widths.reshape(-1, _ORDER)
-        sign = np.where(self.points.reshape(-1, _ORDER) < 0, -1.0, 1.0)
-        smooth = panels @ _DERIVATIVE.T * 2 / widths
+        panels = values.reshape(*values.shape[:-1], -1, ORDER)
+        widths = self.widths.reshape(-1, ORDER)
+        sign = np.where(self.points.reshape(-1, ORDER) < 0, -1.0, 1.0)
+        smooth = panels @ DERIVATIVE.T * 2 / widths
         chord = (panels[..., -1:] - panels[..., :1]) / widths
         # Differentiation divides rounding by the width: in narrow panels, which only stand at kinks, a chord is better.
         slopes = np.where(widths > 1e-4, smooth, np.where(widths > 1e-9, chord, 0.0)) * sign
+        rounding = 1e-14 * np.abs(panels).max(axis=-1, keepdims=True)
+        slopes = np.where(np.ptp(panels, axis=-1, keepdims=True) > rounding, slopes, 0.0)
         return slopes.reshape(values.shape)
-
-
-def _differentiation(nodes: Array) -> Array:
-    """The matrix that takes values at the nodes to the derivative of their interpolant there."""
-    basis = [legendre.Legendre.fit(nodes, row, len(nodes) - 1, domain=[-1, 1]) for row in np.eye(len(nodes))]
-    return np.stack([polynomial.deriv()(nodes) for polynomial in basis], axis=1)
-
-
-_DERIVATIVE = _differentiation(_NODES)
 
 
 @dataclass(frozen=True, slots=True)
 class _Panels:
-    """K functions on M panels of t ≥ 0, each at t and at −t: values (K, 2, M, n), integrals (powers, K, 2, M)."""
+    """K functions on M panels of t ≥ 0, each at t and at −t: values (K, 2, M, n), integrals (powers, K, 2, M).
+
+    `doubts` is what the ends alone decide: nothing where a function is smooth, all of it at a pole. `noise` is what
+    the rounding of the points does to the integrals, which no splitting mends.
+    """
 
     low: Array
     high: Array
@@ -106,20 +90,30 @@ class _Panels:
     values: Array
     integrals: Array
     sizes: Array
+    doubts: Array
+    noise: Array
 
     def __getitem__(self, chosen: NDArray[np.bool_] | slice) -> "_Panels":
         ends = self.low[chosen], self.high[chosen], self.points[chosen], self.weights[chosen]
-        return _Panels(*ends, self.values[:, :, chosen], self.integrals[..., chosen], self.sizes[..., chosen])
+        sums = self.integrals[..., chosen], self.sizes[..., chosen], self.doubts[..., chosen], self.noise[..., chosen]
+        return _Panels(*ends, self.values[:, :, chosen], *sums)
+
+    def split(self) -> tuple[Array, Array]:
+        """The low and high ends of `_PARTS` equal parts of each panel, in order."""
+        shares = np.linspace(0, 1, _PARTS + 1)
+        edges = self.low[:, None] + (self.high - self.low)[:, None] * shares
+        edges[:, -1] = self.high
+        return edges[:, :-1].ravel(), edges[:, 1:].ravel()
 
 
 def _measure(evaluate: Evaluate, edges: tuple[Array, Array], powers: int) -> _Panels:
     """Evaluate on panels; their ends are taken one rounding inside, so that a jump at an edge belongs to one side."""
     low, high = edges
     half = (high - low) / 2
-    points = (low + half)[:, None] + half[:, None] * _NODES
+    points = (low + half)[:, None] + half[:, None] * NODES
     points[:, 0] = np.maximum(np.nextafter(low, high), low + 1e-17 * half)
     points[:, -1] = np.nextafter(high, low)
-    weights = half[:, None] * _WEIGHTS * np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)
+    weights = half[:, None] * WEIGHTS * np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)
     values = evaluate(np.concatenate((points.ravel(), -points.ravel())))
     values = values.reshape(len(values), 2, *points.shape)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -127,7 +121,9 @@ def _measure(evaluate: Evaluate, edges: tuple[Array, Array], powers: int) -> _Pa
         terms = [values * weights, (values * np.sqrt(weights)) ** 2][:powers]
         integrals = np.stack([term.sum(axis=-1) for term in terms])
         sizes = np.stack([np.abs(term).sum(axis=-1) for term in terms])
-    return _Panels(low, high, points, weights, values, integrals, sizes)
+        doubts = np.stack([np.abs(term @ (OPEN_WEIGHTS / WEIGHTS - 1)) for term in terms])
+        noise = np.stack([np.ptp(term / WEIGHTS, axis=-1) for term in terms]) * np.spacing(high) / half
+    return _Panels(low, high, points, weights, values, integrals, sizes, doubts, noise)
 
 
 def _first_panels(evaluate: Evaluate, powers: int) -> _Panels:
@@ -160,18 +156,18 @@ def _fades(sizes: Array) -> bool:
 def _nonfinite(panels: _Panels, index: int) -> str:
     """Say where the functions leave the finite numbers."""
     values, points = panels.values[:, :, index], panels.points[index]
-    bad = np.argwhere(~np.isfinite(values))
-    if not len(bad):
+    places = np.argwhere(~np.isfinite(values))
+    if not len(places):
         return f"the expectation overflows float64 at z = {points[0]:.3g}; scale the function's input down."
-    _, side, node = bad[0]
-    value, point = values[tuple(bad[0])], points[node] if side == 0 else -points[node]
+    row, side, node = places[len(places) // 2]
+    value, point = values[row, side, node], points[node] * (1, -1)[side]
     return f"the function is {value:g} at z = {point:.3g}, and z ~ N(0, 1) goes there: it must be finite on the line."
 
 
 def adaptive_grid(evaluate: Evaluate, *, powers: int = 2, precision: float = _EPSILON) -> Grid:
     """Points and weights for expectations of these functions over z ~ N(0, 1).
 
-    Panels are halved until the two halves agree with the whole for E[v] and, with `powers=2`, for E[v²], to the
+    Panels are split until the parts agree with the whole for E[v] and, with `powers=2`, for E[v²], to the
     last bits; around a kink or a jump that goes on until the panel is a few roundings wide.
 
     Args:
@@ -183,29 +179,38 @@ def adaptive_grid(evaluate: Evaluate, *, powers: int = 2, precision: float = _EP
         GainError: No such expectation: not finite somewhere, or growing too fast.
     """
     panels = _first_panels(evaluate, powers)
-    whole = panels.sizes.sum(axis=(2, 3))
-    errors = np.zeros_like(whole)
-    parts, spent = [], 0
+    tolerance = 4 * min(precision, _SINGLE)
+    done_sizes = errors = np.zeros(panels.sizes.shape[:2])
+    finished, spent = [], 0
     for depth in range(_MAX_DEPTH):
-        middle = (panels.low + panels.high) / 2
-        edges = np.stack((panels.low, middle), 1).ravel(), np.stack((middle, panels.high), 1).ravel()
-        halves = _measure(evaluate, edges, powers)
-        spent += halves.values.size
-        pairs = halves.integrals.reshape(*panels.integrals.shape, 2).sum(axis=-1)
-        with np.errstate(invalid="ignore"):
-            changes = np.abs(panels.integrals - pairs).sum(axis=2)
-        agreed = (changes <= 4 * precision * whole[..., None]).all(axis=(0, 1))
+        parts = _measure(evaluate, panels.split(), powers)
+        spent += parts.values.size
+        changes, noise = _changes(panels, parts)
+        whole = done_sizes + parts.sizes.sum(axis=(2, 3))
+        agreed = (changes <= tolerance * whole[..., None] + noise).all(axis=(0, 1))
         narrow = panels.high - panels.low <= 8 * np.spacing(panels.high)
-        done = agreed | narrow | (depth == _MAX_DEPTH - 1) | (spent > _BUDGET)
-        errors += changes[..., done].sum(axis=-1)
-        parts.append(halves[np.repeat(done, 2)])
+        give_up = depth == _MAX_DEPTH - 1 or spent > _MAX_VALUES or len(parts.low) > _MAX_PANELS
+        done = agreed | narrow | give_up
+        done_parts = np.repeat(done, _PARTS)
+        finished.append(parts[done_parts])
+        errors = errors + changes[..., done].sum(axis=-1)
+        done_sizes = done_sizes + finished[-1].sizes.sum(axis=(2, 3))
         if done.all():
             break
-        panels = halves[np.repeat(~done, 2)]
-    return _joined(parts, errors, precision)
+        panels = parts[~done_parts]
+    return _joined(finished, errors + (2 * precision + 6 * _EPSILON) * done_sizes, done_sizes)
 
 
-def _joined(parts: list[_Panels], errors: Array, precision: float) -> Grid:
+def _changes(panels: _Panels, parts: _Panels) -> tuple[Array, Array]:
+    """How much the parts of each panel differ from the whole, and how much of it is noise, both (powers, K, M)."""
+    shape = *panels.integrals.shape, _PARTS
+    with np.errstate(invalid="ignore"):
+        change = np.abs(panels.integrals - parts.integrals.reshape(shape).sum(axis=-1))
+        change += parts.doubts.reshape(shape).sum(axis=-1)
+        return change.sum(axis=2), parts.noise.reshape(shape).sum(axis=(2, -1))
+
+
+def _joined(parts: list[_Panels], errors: Array, sizes: Array) -> Grid:
     """One grid from the panels that were finished at each depth."""
 
     def both(signs: tuple[float, float], arrays: list[Array]) -> Array:
@@ -214,12 +219,11 @@ def _joined(parts: list[_Panels], errors: Array, precision: float) -> Grid:
 
     widths = [np.broadcast_to((part.high - part.low)[:, None], part.points.shape) for part in parts]
     values = np.concatenate([part.values for part in parts], axis=2)
-    sizes = np.sum([part.sizes.sum(axis=(2, 3)) for part in parts], axis=0)
     return Grid(
         points=both((1, -1), [part.points for part in parts]),
         weights=both((1, 1), [part.weights for part in parts]),
         values=values.reshape(len(values), -1),
-        errors=errors + 8 * precision * sizes,
+        errors=errors,
         sizes=sizes,
         widths=both((1, 1), widths),
     )
