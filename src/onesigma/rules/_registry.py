@@ -47,6 +47,8 @@ _MODULES = (
 RULES: Mapping[str, Rule] = MappingProxyType({module.RULE.code: module.RULE for module in _MODULES})
 """Every rule by its code, in order."""
 
+_CODES = {rule.name: code for code, rule in RULES.items()}
+
 
 def judge(
     trace: Trace,
@@ -81,25 +83,30 @@ def judge(
     for code in settings.codes:
         if code not in RULES:
             raise _unknown(code, f"limits[{code!r}]")
-    chosen, unwanted = selected(select), [_pattern(entry) for entry in ignore]
+    chosen, unwanted = selected(select), [_pattern(entry) for entry in _listed(ignore)]
     found = [finding for rule in RULES.values() for finding in rule.check(trace, settings)]
     explained = with_causes(trace, found)
     kept = (finding for finding in explained if finding.code in chosen and not _is_ignored(finding, unwanted))
     return tuple(sorted(kept, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.index)))
 
 
-def selected(select: Iterable[str]) -> tuple[str, ...]:
-    """The codes that these prefixes select, in order; all of them for no prefix.
+def selected(select: Iterable[str], *, where: str = "select") -> tuple[str, ...]:
+    """The codes that these prefixes (or names) select, in order; all of them for none.
 
     Raises:
-        ConfigError: A prefix of no code.
+        ConfigError: A prefix of no code; the message says `where` it stood and lists close ones.
 
     Example:
-        >>> selected(["GRA"])
-        ('GRA401', 'GRA402')
+        >>> selected(["GRA", "dead-units"])
+        ('ACT302', 'GRA401', 'GRA402')
     """
-    prefixes = [_checked(prefix, "select") for prefix in ([select] if isinstance(select, str) else select)]
-    return tuple(code for code in RULES if not prefixes or code.startswith(tuple(prefixes)))
+    prefixes = tuple(_checked(prefix, where) for prefix in _listed(select))
+    return tuple(code for code in RULES if not prefixes or code.startswith(prefixes))
+
+
+def _listed(entries: Iterable[str]) -> Iterable[str]:
+    """ "INI201" is meant as ["INI201"], not as six letters."""
+    return [entries] if isinstance(entries, str) else entries
 
 
 def _pattern(entry: str) -> tuple[str, str]:
@@ -112,14 +119,14 @@ def _is_ignored(finding: Finding, unwanted: Sequence[tuple[str, str]]) -> bool:
 
 
 def _checked(prefix: str, where: str) -> str:
-    if not prefix or not any(code.startswith(prefix) for code in RULES):
+    """The prefix of a code that this entry stands for; a name stands for its code."""
+    code = _CODES.get(prefix, prefix)
+    if not code or not any(known.startswith(code) for known in RULES):
         raise _unknown(prefix, where)
-    return prefix
+    return code
 
 
 def _unknown(code: str, where: str) -> ConfigError:
-    words = {**{rule.name: code for code, rule in RULES.items()}, **{code: code for code in RULES}}
-    close = [words[word] for word in difflib.get_close_matches(code.upper(), list(RULES), n=3, cutoff=0.5)]
-    close = close or [words[word] for word in difflib.get_close_matches(code.lower(), list(words), n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(dict.fromkeys(close))}?" if close else "`onesigma rules` lists them all."
+    close = difflib.get_close_matches(code.upper(), RULES, n=3) or difflib.get_close_matches(code.lower(), _CODES, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`onesigma rules` lists them all."
     return ConfigError(f"{where}: no rule has the code {code!r}; {hint}")

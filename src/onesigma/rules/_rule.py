@@ -28,6 +28,11 @@ class Rule:
     page: str
     levels: Levels
 
+    @property
+    def summary(self) -> str:
+        """The first line of the page: when the rule fires, in one sentence."""
+        return self.page.strip().partition("\n")[0]
+
     def found(
         self,
         where: Record | str,

@@ -1,0 +1,29 @@
+"""`onesigma explain CODE`: the page of a rule."""
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from onesigma.cli.rules import table_of
+from onesigma.rules import RULES, selected
+
+__all__ = ["explain"]
+
+
+def explain(
+    code: str = typer.Argument(help="A code (INI201), a name (preactivation-too-large), or a prefix (INI)."),
+) -> None:
+    """Print the page of one rule, or list the rules of a prefix.
+
+    [bold]Examples[/]
+
+        onesigma explain INI201
+        onesigma explain saturated-activation
+        onesigma explain ACT
+    """
+    chosen = tuple(RULES[found] for found in selected([code], where="explain"))
+    if len(chosen) > 1:
+        Console().print(table_of(chosen))
+        return
+    (rule,) = chosen
+    Console().print(Markdown(f"# {rule.code} {rule.name}\n\n{rule.page}"))
