@@ -126,6 +126,8 @@ class ParameterRecord:
         gradient: ∂loss/∂parameter; None if there is none.
         trainable: `requires_grad`.
         duplicate_rows: Share of rows (units) whose weights and whose gradients equal those of another row.
+        update_ratio: Median over the measured steps of std(update)/std(weight); None where no step was taken.
+        num_updates: How many steps that median is of.
     """
 
     name: str
@@ -134,6 +136,8 @@ class ParameterRecord:
     gradient: Signal | None = None
     trainable: bool = True
     duplicate_rows: float = 0.0
+    update_ratio: float | None = None
+    num_updates: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +188,16 @@ class LossRecord:
         chance: What a model that knows nothing of the input would pay: log C, the variance of the targets;
             None where onesigma cannot tell.
         chance_name: How that number is made, in words: "log 10", "variance of the targets".
+        doubled: The same loss on the batch given twice over; None where that was not measured.
+        in_eval: The same loss on the same batch in eval mode; None where that was not measured.
     """
 
     name: str
     value: float
     chance: float | None = None
     chance_name: str = ""
+    doubled: float | None = None
+    in_eval: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +214,7 @@ class Trace:
         outputs: Records whose results the model returned.
         num_samples: Rows of all measured batches.
         training: The mode the model was in as a whole.
+        coupling: In eval mode, the largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|; None if not measured.
     """
 
     model: str = ""
@@ -217,6 +226,7 @@ class Trace:
     outputs: tuple[int, ...] = ()
     num_samples: int = 0
     training: bool = True
+    coupling: float | None = None
 
     def of_kind(self, *kinds: str) -> Iterator[Record]:
         """The records of these kinds or ops, in order: `trace.of_kind("linear")`, `trace.of_kind("tanh")`."""
