@@ -34,6 +34,10 @@ class Edit:
 class Edits(Sequence[Edit]):
     """The edits of one action, in order of execution, and the way back.
 
+    Attributes:
+        items: The edits.
+        undo_steps: What `undo` calls, last first.
+
     Example:
         >>> edits = Edits((Edit(layer="fc", action="draw weight"), Edit(layer="head", action="draw weight",
         ...                applied=False, reason="intended zero")))
@@ -42,7 +46,7 @@ class Edits(Sequence[Edit]):
     """
 
     items: tuple[Edit, ...] = ()
-    _undo: tuple[Callable[[], None], ...] = field(default=(), repr=False, compare=False)
+    undo_steps: tuple[Callable[[], None], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def applied(self) -> tuple[Edit, ...]:
@@ -56,12 +60,12 @@ class Edits(Sequence[Edit]):
 
     def undo(self) -> None:
         """Put the model back, bit for bit, to what it was before these edits; a second call does nothing new."""
-        for restore in reversed(self._undo):
+        for restore in reversed(self.undo_steps):
             restore()
 
     def __add__(self, other: "Edits") -> "Edits":
         """These edits, then `other`; undone in the reverse order."""
-        return Edits(self.items + other.items, self._undo + other._undo)
+        return Edits(self.items + other.items, self.undo_steps + other.undo_steps)
 
     @overload
     def __getitem__(self, index: int) -> Edit: ...

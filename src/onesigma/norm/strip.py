@@ -1,0 +1,172 @@
+"""`strip_biases_`: remove the biases that a BatchNorm takes out again, each proven by a probe."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from onesigma._errors import NoEffectWarning
+from onesigma._typing import Batches
+from onesigma.model.batches import Batch, first_batch
+from onesigma.model.edits import Edit, Edits
+from onesigma.model.graph import Call, Graph
+from onesigma.model.names import module_names, unwrapped
+from onesigma.model.state import random_state_preserved
+from onesigma.norm.proof import Twin, outputs_of, relative_change
+from onesigma.norm.removal import bias_of, remove_bias
+
+__all__ = ["strip_biases_"]
+
+# In float64 a shift that is canceled comes back as rounding, about 1e-15; one that is not, as about 1.
+_ROUNDING = 1e-9
+
+_Norm = nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A layer whose bias goes into norms, or the reason why it stays."""
+
+    name: str
+    layer: nn.Module
+    norms: tuple[_Norm, ...]
+    reason: str = ""
+
+
+def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.Optimizer | None = None) -> Edits:
+    """Remove every bias that the normalization after it cancels, and correct `running_mean` by it.
+
+    A bias b directly before a BatchNorm moves the batch mean by b and is subtracted with it: no output depends on it
+    and its gradient is rounding, which Adam scales up to steps of full size. Whether a bias is such a one is decided
+    by a probe: on a float64 copy, in training mode, the bias is shifted by about one std of its layer's output, and
+    neither the output of the model nor that of any norm may move beyond rounding. That rules out zero padding, ReLU,
+    active dropout, frozen norms and outputs that are read elsewhere, without a list of them. Removal sets
+    `layer.bias = None` and `running_mean -= bias`, so that both modes compute what they computed.
+
+    Args:
+        model: Any module that can be run and copied.
+        batches: One batch, or an iterable whose first batch is used.
+        optimizer: The removed parameters leave its groups and its state.
+
+    Returns:
+        One edit per bias before a norm: `before` is its largest value, `error` the largest change of the model's
+        output over its largest value, in training and in eval; a refusal says what the bias still does.
+
+    Raises:
+        CaptureError: The model raised.
+        ModelError: The model cannot be copied.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+        >>> edits = strip_biases_(model, torch.randn(32, 4))
+        >>> model[0].bias is None, edits[0].error < 1e-6
+        (True, True)
+
+    Reference: Ioffe & Szegedy 2015, section 3.2, https://arxiv.org/abs/1502.03167
+    """
+    module = unwrapped(model)
+    batch = first_batch(batches).owned_by(module)
+    with random_state_preserved():
+        twin = Twin(module, batch)
+        found = [_proven(candidate, twin) for candidate in _candidates(module, twin.graph)]
+        redundant = [each for each in found if not each.reason]
+        edits = _removed(module, batch, redundant, optimizer=optimizer, twin=twin)
+        order = {each.name: position for position, each in enumerate(found)}
+        refusals = tuple(_refusal(each) for each in found if each.reason)
+        edits = Edits(tuple(sorted((*edits, *refusals), key=lambda edit: order[edit.layer])), edits.undo_steps)
+    if not edits.applied:
+        warnings.warn("strip_biases_ removed no bias: no norm cancels one here.", NoEffectWarning, stacklevel=2)
+    return edits
+
+
+def _candidates(model: nn.Module, graph: Graph) -> Iterator[_Candidate]:
+    modules = {name: module for module, name in module_names(model).items()}
+    for name, calls in _calls_with_bias(graph).items():
+        ends = [path.end for call in calls for path in graph.sinks(call)]
+        norms = [end for end in ends if end is not None and end.op in ("batch_norm", "instance_norm")]
+        if not norms:
+            continue
+        owners = tuple(dict.fromkeys(modules[norm.layer] for norm in norms))
+        known = tuple(norm for norm in owners if isinstance(norm, _Norm))
+        yield _Candidate(name, modules[name], known, _reason_against(modules[name], known, owners, ends, norms, graph))
+
+
+def _calls_with_bias(graph: Graph) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in graph.of_kind("linear"):
+        if call.parameters.get("bias") == f"{call.layer}.bias".lstrip("."):
+            found.setdefault(call.layer, []).append(call)
+    return found
+
+
+def _reason_against(
+    layer: nn.Module,
+    norms: tuple[_Norm, ...],
+    owners: tuple[nn.Module, ...],
+    ends: list[Call | None],
+    reached: list[Call],
+    graph: Graph,
+) -> str:
+    """What the graph alone can say against a removal; whether the bias is canceled is for the probe."""
+    if len(reached) < len(ends):
+        return "its output is read elsewhere too, not by the norm alone"
+    if len(norms) < len(owners):
+        return "the norm is a function call without a module whose running_mean could be corrected"
+    bias = layer.bias
+    if not isinstance(bias, nn.Parameter) or "bias" not in layer._parameters:
+        return "the bias is computed, not a parameter of the layer"
+    if any(norm.num_features != bias.numel() for norm in norms):
+        return f"the norm has {norms[0].num_features} channels, the bias {bias.numel()}"
+    readers = {call.layer for end in reached for call in _feeders(graph, end)}
+    if len(readers) > 1:
+        return f"the norm normalizes {', '.join(sorted(readers))} alike, and has one running_mean for all"
+    return ""
+
+
+def _feeders(graph: Graph, norm: Call) -> list[Call]:
+    """Every call whose result goes into the module of `norm`, in any of its calls."""
+    calls = [call for call in graph.calls if call.layer == norm.layer and call.op == norm.op]
+    return [source for call in calls if (source := graph.source(call).end) is not None]
+
+
+def _proven(candidate: _Candidate, twin: Twin) -> _Candidate:
+    """The candidate, with a reason against it where the probe sees its bias at work."""
+    if candidate.reason:
+        return candidate
+    moved = twin.change_when_shifted(candidate.name)
+    if moved <= _ROUNDING:
+        return candidate
+    reason = f"shifting it by one std moves what comes after by {moved:.2g} of its size, so the norm does not cancel it"
+    return _Candidate(candidate.name, candidate.layer, candidate.norms, reason)
+
+
+def _refusal(candidate: _Candidate) -> Edit:
+    return Edit(layer=candidate.name, action="remove bias", applied=False, reason=candidate.reason)
+
+
+def _removed(
+    model: nn.Module,
+    batch: Batch,
+    redundant: list[_Candidate],
+    *,
+    optimizer: torch.optim.Optimizer | None,
+    twin: Twin,
+) -> Edits:
+    before = outputs_of(model, batch)
+    sizes = [float(bias_of(each.layer).detach().abs().max()) for each in redundant]
+    undo = tuple(remove_bias(each.layer, each.norms, optimizer=optimizer) for each in redundant)
+    error = relative_change(before, outputs_of(model, batch)) if redundant else 0.0
+    edits = (
+        Edit(
+            layer=each.name,
+            action="remove bias",
+            before=size,
+            after=0.0,
+            error=error,
+            reason=f"the norm cancels it; its gradient is {twin.bias_gradient(each.name):.1g} of the weight's",
+        )
+        for each, size in zip(redundant, sizes, strict=True)
+    )
+    return Edits(tuple(edits), undo)

@@ -1,0 +1,154 @@
+"""A bias before a BatchNorm does nothing, and only such a one is removed."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from onesigma._errors import NoEffectWarning
+from onesigma.model.state import fingerprint
+from onesigma.norm import strip_biases_
+
+
+def seeded(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def warmed_up(model: nn.Module, x: torch.Tensor) -> nn.Module:
+    """With biases that matter and running statistics that have seen data."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    model.train()
+    for _ in range(3):
+        model(x)
+    return model
+
+
+class Chain(nn.Module):
+    """`layer`, then `between`, then a norm, then whatever makes the difference visible."""
+
+    def __init__(self, layer: nn.Module, between: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.between, self.norm = layer, between, norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.between(self.layer(x))))
+
+
+IMAGE = seeded(8, 3, 10, 10)
+
+CANCELED = {
+    "linear": (Chain(nn.Linear(5, 4), nn.Identity(), nn.BatchNorm1d(4)), seeded(32, 5)),
+    "conv1d": (Chain(nn.Conv1d(3, 4, 3, padding=1), nn.Identity(), nn.BatchNorm1d(4)), seeded(8, 3, 12)),
+    "conv2d": (Chain(nn.Conv2d(3, 4, 3, padding=1), nn.Identity(), nn.BatchNorm2d(4)), IMAGE),
+    "conv3d": (Chain(nn.Conv3d(2, 4, 3), nn.Identity(), nn.BatchNorm3d(4)), seeded(4, 2, 5, 5, 5)),
+    "transposed": (Chain(nn.ConvTranspose2d(3, 4, 4, 2), nn.Identity(), nn.BatchNorm2d(4)), IMAGE),
+    "max pool": (Chain(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4)), IMAGE),
+    "average pool": (Chain(nn.Conv2d(3, 4, 3), nn.AvgPool2d(2), nn.BatchNorm2d(4)), IMAGE),
+    "reflect pad": (Chain(nn.Conv2d(3, 4, 3), nn.ReflectionPad2d(1), nn.BatchNorm2d(4)), IMAGE),
+    "idle dropout": (Chain(nn.Linear(5, 4), nn.Dropout(0.0), nn.BatchNorm1d(4)), seeded(32, 5)),
+    "no statistics": (
+        Chain(nn.Linear(5, 4), nn.Identity(), nn.BatchNorm1d(4, track_running_stats=False)),
+        seeded(32, 5),
+    ),
+}
+
+AT_WORK = {
+    "zero pad": Chain(nn.Conv2d(3, 4, 3), nn.ZeroPad2d(1), nn.BatchNorm2d(4)),
+    "relu": Chain(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)),
+    "dropout": Chain(nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.BatchNorm2d(4)),
+    "padded average pool": Chain(nn.Conv2d(3, 4, 3), nn.AvgPool2d(3, padding=1), nn.BatchNorm2d(4)),
+}
+
+
+@pytest.mark.parametrize("name", CANCELED)
+def test_a_bias_that_a_norm_cancels_is_removed_and_neither_mode_changes(name: str) -> None:
+    model, x = CANCELED[name]
+    model = warmed_up(model, x)
+    expected = [copy.deepcopy(model).train(training)(x) for training in (True, False)]
+    (edit,) = strip_biases_(model, x)
+    assert model.layer.bias is None
+    assert edit.error is not None
+    assert edit.error <= 1e-6
+    for training, output in zip((True, False), expected, strict=True):
+        torch.testing.assert_close(copy.deepcopy(model).train(training)(x), output)
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_a_bias_that_something_sees_stays(name: str) -> None:
+    model = warmed_up(AT_WORK[name], IMAGE)
+    before = fingerprint(model)
+    with pytest.warns(NoEffectWarning):
+        edits = strip_biases_(model, IMAGE)
+    assert [edit.applied for edit in edits] in ([False], [])
+    assert fingerprint(model) == before
+
+
+def test_a_frozen_norm_does_not_cancel_the_bias_before_it() -> None:
+    model = warmed_up(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)), seeded(32, 5))
+    model[1].eval()
+    with pytest.warns(NoEffectWarning):
+        (edit,) = strip_biases_(model, seeded(32, 5))
+    assert "does not cancel" in edit.reason
+
+
+def test_a_later_gamma_of_zero_does_not_hide_a_bias_at_work() -> None:
+    model = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nn.BatchNorm1d(4)).train()
+    nn.init.zeros_(model[2].weight)
+    with pytest.warns(NoEffectWarning):
+        (edit,) = strip_biases_(model, seeded(64, 5))
+    assert not edit.applied
+
+
+def test_a_second_reader_of_the_output_keeps_the_bias() -> None:
+    class Skip(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            return self.norm(y) + y
+
+    with pytest.warns(NoEffectWarning):
+        (edit,) = strip_biases_(Skip(), seeded(16, 4))
+    assert "read elsewhere" in edit.reason
+
+
+def test_without_the_correction_of_running_mean_eval_would_move_by_the_bias() -> None:
+    x = seeded(64, 5)
+    model = warmed_up(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)), x).eval()
+    expected, bias, mean = model(x), model[0].bias.detach().clone(), model[1].running_mean.clone()
+    strip_biases_(model, x)
+    torch.testing.assert_close(model[1].running_mean, mean - bias)
+    torch.testing.assert_close(model(x), expected)
+    assert not model.training
+
+
+def test_the_optimizer_forgets_the_bias_and_gets_it_back_with_undo() -> None:
+    x = seeded(64, 5)
+    model = warmed_up(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1)), x)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(x).square().mean().backward()
+    optimizer.step()
+    bias, order = model[0].bias, list(map(id, optimizer.param_groups[0]["params"]))
+    before = fingerprint(model)
+    edits = strip_biases_(model, x, optimizer=optimizer)
+    assert bias not in optimizer.state
+    assert id(bias) not in map(id, optimizer.param_groups[0]["params"])
+    edits.undo()
+    assert fingerprint(model) == before
+    assert list(map(id, optimizer.param_groups[0]["params"])) == order
+    assert bias in optimizer.state
+
+
+def test_the_gradient_of_a_canceled_bias_is_rounding() -> None:
+    x, y = seeded(128, 5), seeded(128, 1)
+    model = warmed_up(nn.Sequential(nn.Linear(5, 32), nn.BatchNorm1d(32), nn.Tanh(), nn.Linear(32, 1)), x)
+    nn.functional.mse_loss(model(x), y).backward()
+    # 128 float32 terms that cancel exactly in theory: each is off by up to one rounding of 2^-24.
+    assert model[0].bias.grad.abs().max() <= 128 * 2**-24 * model[0].weight.grad.abs().max()
