@@ -11,6 +11,7 @@ __all__ = [
     "NotFittedError",
     "OnesigmaError",
     "OnesigmaWarning",
+    "OutputError",
     "ReportFileError",
     "ScalerFileError",
     "SourceError",
@@ -51,6 +52,10 @@ class ScalerFileError(OnesigmaError, ValueError):
 
 class ReportFileError(OnesigmaError, ValueError):
     """A report file that is truncated, edited, newer or not one at all."""
+
+
+class OutputError(OnesigmaError, OSError):
+    """A file that cannot be written; nothing is left of it."""
 
 
 class NotFittedError(OnesigmaError, RuntimeError):
