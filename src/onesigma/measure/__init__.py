@@ -1,0 +1,5 @@
+"""Measuring: one forward and one backward pass over a model, in numbers. `measure` is the verb."""
+
+from onesigma.measure.passes import measure
+
+__all__ = ["measure"]

@@ -1,0 +1,117 @@
+"""The listener that measures: signals of every call, gradients through hooks, activity of activations."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onesigma.measure.activity import Units, activity_row
+from onesigma.measure.losses import chance_of
+from onesigma.model.batches import tensors_in
+from onesigma.model.capture import Listener, Site
+from onesigma.model.graph import Call
+from onesigma.model.signals import Ledger
+
+__all__ = ["Watcher"]
+
+_WITH_HISTOGRAM = frozenset({"linear", "activation"})
+
+
+class Watcher(Listener):
+    """Reduces each tensor once, whether it is one call's output, another's input, or both."""
+
+    def __init__(self, ledger: Ledger, *, num_samples: int) -> None:
+        self.inputs: dict[int, int] = {}
+        self.outputs: dict[int, int] = {}
+        self.gradients: dict[int, int] = {}
+        self.activities: dict[int, tuple[int, Units]] = {}
+        self.chance: tuple[int, str] | None = None
+        self.num_classes = 0
+        self._ledger = ledger
+        self._num_samples = num_samples
+        self._slots: Any = WeakTensorKeyDictionary()
+        self._handles: list[Any] = []
+        self._units: dict[int, bool] = {}
+
+    def before(self, site: Site) -> None:
+        """Measure what goes in, before the call can write to it."""
+        tensor = _main_input(site)
+        if tensor is None:
+            return
+        if site.call.kind == "loss":
+            self._see_loss(site)
+        slot = self._slots.get(tensor) if site.call.kind == "shape" else self._slot(tensor)
+        if slot is not None:
+            self.inputs[site.call.index] = slot
+        if site.call.function is not None and site.call.kind == "activation":
+            self._see_activity(site.call, tensor)
+
+    def after(self, site: Site, output: Any) -> Any:
+        """Measure what came out, and its gradient when it comes."""
+        call, made = site.call, next(filter(_is_signal, tensors_in(output)), None)
+        self._units[call.index] = self._channels_first(call)
+        if made is None:
+            return output
+        index = call.index
+        if call.kind == "shape" and index in self.inputs and _same_values(site, output):
+            # The same numbers in another shape, or parts of them.
+            self._slots[made] = self.outputs[index] = self.inputs[index]
+            return output
+        self._slots[made] = self.outputs[index] = self._add(made, histogram=call.kind in _WITH_HISTOGRAM)
+        if made.requires_grad and call.kind != "shape":
+            histogram = call.kind in _WITH_HISTOGRAM
+            hook = partial(self._see_gradient, index, histogram=histogram)
+            self._handles.append(made.register_hook(hook))  # type: ignore[no-untyped-call]
+        return output
+
+    def release(self) -> None:
+        """Take the hooks off again: an output may outlive the pass."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _see_gradient(self, index: int, gradient: torch.Tensor, *, histogram: bool) -> None:
+        self.gradients[index] = self._add(gradient, histogram=histogram)
+
+    def _slot(self, tensor: torch.Tensor) -> int:
+        if tensor not in self._slots:
+            self._slots[tensor] = self._add(tensor, histogram=False)
+        return int(self._slots[tensor])
+
+    def _add(self, tensor: torch.Tensor, *, histogram: bool) -> int:
+        return self._ledger.add(tensor, num_samples=self._num_samples, histogram=histogram)
+
+    def _channels_first(self, call: Call) -> bool:
+        """Whether the units of this call's output lie along axis 1, as after a convolution."""
+        if call.kind == "linear":
+            return call.op.startswith("conv")
+        return self._units.get(call.inputs[0] if call.inputs else -1, False)
+
+    def _see_activity(self, call: Call, tensor: torch.Tensor) -> None:
+        axis = 1 if tensor.dim() > 2 and (self._channels_first(call) or tensor.dim() > 3) else -1
+        found = activity_row(call, tensor, axis=axis)
+        if found is not None:
+            row, units = found
+            self.activities[call.index] = (self._ledger.note(row), units)
+
+    def _see_loss(self, site: Site) -> None:
+        found = chance_of(site)
+        if found is not None:
+            value, name, self.num_classes = found
+            self.chance = (self._ledger.note(value), name)
+
+
+def _is_signal(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _main_input(site: Site) -> torch.Tensor | None:
+    """The first tensor that carries data, as an argument of the call."""
+    weights = {id(tensor) for tensor in site.weights.values()}
+    data = (tensor for tensor in site.tensors.values() if id(tensor) not in weights)
+    return next(filter(_is_signal, data), None)
+
+
+def _same_values(site: Site, output: Any) -> bool:
+    tensor = _main_input(site)
+    return tensor is not None and sum(part.numel() for part in tensors_in(output)) == tensor.numel()
