@@ -214,7 +214,7 @@ class Trace:
         outputs: Records whose results the model returned.
         num_samples: Rows of all measured batches.
         training: The mode the model was in as a whole.
-        coupling: In eval mode, the largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|; None if not measured.
+        coupling: In eval mode, the largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|; None if unknown.
     """
 
     model: str = ""

@@ -13,16 +13,18 @@ __all__ = ["with_causes"]
 _CAUSES: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "INP102": ("INP101",),
-        "INI201": ("NUM901", "INP101", "INP102", "INI201"),
-        "INI202": ("NUM901", "STR802", "INP101", "INI202"),
+        "INI201": ("NUM901", "INP101", "INP106", "INI204", "INI201"),
+        "INI202": ("NUM901", "STR802", "INP101", "INP106", "INI202"),
         "INI203": ("STR802", "INI201", "INI202"),
-        "ACT301": ("INI201", "INP101", "INP102"),
-        "ACT302": ("INI201", "INP101", "INP102"),
-        "ACT303": ("INI204", "INI201", "INP101", "INP102"),
-        "ACT304": ("STR802", "INI202", "ACT301", "ACT302", "INI203", "INP101"),
+        "ACT301": ("INI201", "INP101", "INP106"),
+        "ACT302": ("INI204", "INI201", "INP101", "INP106"),
+        "ACT303": ("INI204", "INI201", "INP101", "INP106"),
+        "ACT304": ("STR802", "INI202", "INI204", "ACT301", "ACT302", "INI203", "INP101", "INP106"),
         "GRA401": ("LOS704", "STR802", "ACT301", "ACT302", "INI202", "INI203", "ACT304"),
-        "GRA402": ("INI201", "INI203"),
-        "LOS701": ("INP105", "INI201", "INP101", "INP102", "LOS704"),
+        "GRA402": ("INI201", "INI203", "INI205"),
+        "UPD502": ("GRA401", "LOS704"),
+        "NRM603": ("NRM602", "NRM604", "NRM606"),
+        "LOS701": ("INP105", "INI201", "INP101", "INP106", "LOS704", "LOS705"),
         "LOS704": ("ACT302", "ACT301", "INI201", "INP101"),
         "NUM901": ("INP104",),
     }
@@ -48,18 +50,26 @@ def _direct(finding: Finding, found: Sequence[Finding], flow: Flow) -> Finding |
     upstream = flow.ancestors(finding.index) if record is not None else set(flow.by_index)
     for code in _CAUSES.get(finding.code, ()):
         for other in found:
-            if other.code == code and other is not finding and _lies_before(other, finding, upstream):
+            if other.code == code and other is not finding and _explains(other, finding, upstream=upstream, flow=flow):
                 return other
     return None
 
 
-def _lies_before(other: Finding, finding: Finding, upstream: set[int]) -> bool:
+def _explains(other: Finding, finding: Finding, *, upstream: set[int], flow: Flow) -> bool:
     """Data lies before every call; a gradient comes from behind, so its causes may be anywhere."""
-    if other.index < 0:
-        return other.code.startswith(("INP", "LOS")) and other.code != finding.code
-    if finding.code.startswith(("GRA", "LOS")):
+    if other.code in ("INP101", "INP106") and finding.code in ("INI202", "ACT304"):
+        return _is_small(other, flow)
+    if other.index < 0 or not finding.code.startswith(("INI", "ACT", "NUM")):
         return True
     return other.index in upstream and other.index != finding.index
+
+
+def _is_small(data: Finding, flow: Flow) -> bool:
+    """This input misses unit scale from below: only then does it explain what is too small."""
+    record = flow.by_index.get(data.index)
+    inputs = (each.signal for each in flow.trace.inputs if f"inputs.{each.name}" == data.layer)
+    signal = record.output if record is not None else next(inputs, None)
+    return signal is not None and signal.rms < 1
 
 
 def _is_to_blame(record: Record, code: str) -> bool:

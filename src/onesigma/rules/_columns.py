@@ -1,11 +1,12 @@
 """What rules about inputs share: which columns weights read, and how large a column is."""
 
+import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Column, InputRecord
 from onesigma.rules._flow import Flow
 
-__all__ = ["fed_inputs", "first_layer_compensates", "label", "scale"]
+__all__ = ["factor_off", "fed_inputs", "first_layer_compensates", "label", "scale"]
 
 _RAW_KINDS = ("features", "sequence", "image", "other")
 
@@ -18,6 +19,18 @@ def scale(column: Column) -> float:
         True
     """
     return max(column.std, (column.maximum - column.minimum) / 6)
+
+
+def factor_off(column: Column) -> float:
+    """By which factor the column misses unit scale; 1 where it cannot be told.
+
+    Example:
+        >>> factor_off(Column(name="proline", mean=0.0, std=50.0, minimum=-100.0, maximum=100.0))
+        50.0
+    """
+    if column.std == 0 or not math.isfinite(column.std):
+        return 1.0
+    return max(math.hypot(column.mean, column.std), 1 / scale(column), 1.0)
 
 
 def label(data: InputRecord, column: Column) -> str:

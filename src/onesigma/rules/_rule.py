@@ -46,17 +46,19 @@ class Rule:
         slack: float = 1.0,
         milder: int = 0,
         at_most: Severity = "error",
+        at_least: Severity | None = None,
     ) -> Iterator[Finding]:
         """The finding that `value` at `where` makes, if it lies beyond a limit.
 
         `slack` widens the limits where the number is uncertain; `milder` steps and `at_most` temper the severity
-        where the circumstances excuse it.
+        where the circumstances excuse it, `at_least` raises it where they leave no doubt.
         """
         layer, call, index = (where, 0, -1) if isinstance(where, str) else (where.layer, where.call, where.index)
         levels = limits.of(self.code, layer=layer, default=self.levels)
-        reached = levels.severity(value, slack=slack)
-        if reached is None:
+        judged = levels.severity(value, slack=slack) or at_least
+        if judged is None:
             return
+        reached = max(judged, at_least or judged, key=SEVERITIES.index)
         yield Finding(
             code=self.code,
             name=self.name,

@@ -36,29 +36,16 @@ LeCun et al. 1998, Efficient BackProp, section 4.3; Nikanjam et al. 2021 (TheDee
 https://arxiv.org/abs/2204.00694; Stack Overflow 44066044 (raw packet counters), 55328966 (pixels 0..255).
 """
 
-import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Column, InputRecord, Trace
-from onesigma.rules._columns import fed_inputs, first_layer_compensates, label, scale
+from onesigma.rules._columns import factor_off, fed_inputs, first_layer_compensates, label
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 
 __all__ = ["RULE"]
-
-
-def factor_off(column: Column) -> float:
-    """By which factor the column misses unit scale; 1 where it cannot be told.
-
-    Example:
-        >>> factor_off(Column(name="proline", mean=0.0, std=50.0, minimum=-100.0, maximum=100.0))
-        50.0
-    """
-    if column.std == 0 or not math.isfinite(column.std):
-        return 1.0
-    return max(math.hypot(column.mean, column.std), 1 / scale(column), 1.0)
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:

@@ -1,0 +1,105 @@
+"""Regression targets far from unit scale, or out of the reach of the model's output.
+
+## What it measures
+
+For squared, absolute and Huber losses, per column of the targets: the factor by which its rms, or the larger of its
+std and a sixth of its range, misses 1. Limits: info beyond 4, warning beyond 10, error beyond 100. Also, whatever the
+loss: targets outside what the last activation can say (0 to 1 for sigmoid and softmax, −1 to 1 for tanh, 0 and more
+for ReLU), which counts as an error. Sources: TheDeepChecker (0.1 to 10); Stack Overflow 52800582, with targets in the
+tens of millions; 48221692, squares from a sigmoid.
+
+## Why it matters
+
+The gradient of a squared error is the residual: targets in thousands are gradients in thousands, and a network that
+starts at unit scale needs its whole training to reach them. Where the output cannot reach the target, the activation
+saturates at its bound.
+
+## When it is fine
+
+Counts with a Poisson or a log-link loss; a last layer whose bias and scale were set from the targets.
+
+## What to do
+
+Standardize the targets and undo it after the model; leave the last layer of a regression without an activation.
+
+## Example
+
+    scaler = onesigma.standardize(targets)
+    loss = mse(model(x), scaler.transform(y))          # and scaler.inverse_transform(model(x)) when serving
+
+## References
+
+Nikanjam et al. 2021 (TheDeepChecker), https://arxiv.org/abs/2204.00694; Humbatova et al. 2020,
+https://arxiv.org/abs/1910.11015.
+"""
+
+import math
+from collections.abc import Iterator
+
+from onesigma.model.trace import InputRecord, Record, Trace
+from onesigma.rules._columns import factor_off
+from onesigma.rules._finding import Finding, figure
+from onesigma.rules._flow import Flow
+from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULE"]
+
+_REGRESSIONS = ("mse", "l1", "huber", "mae", "squared", "absolute")
+_RANGES = {
+    **dict.fromkeys(("sigmoid", "softmax", "hardsigmoid"), (0.0, 1.0)),
+    **dict.fromkeys(("tanh", "hardtanh", "softsign"), (-1.0, 1.0)),
+    **dict.fromkeys(("relu", "softplus"), (0.0, math.inf)),
+}
+
+
+def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
+    """Judge the scale of the targets, then their range against that of the output."""
+    targets = trace.targets
+    if targets is None or targets.kind in ("labels", "tokens") or trace.loss is None:
+        return
+    unreachable = next((record for record in Flow(trace).returned if _misses(record, targets)), None)
+    worst = max(targets.columns, key=factor_off, default=None)
+    if unreachable is not None and targets.signal is not None:
+        low, high = _RANGES[unreachable.op]
+        value = max(map(factor_off, targets.columns), default=1.0)
+        message = (
+            f"The targets lie between {figure(targets.signal.minimum)} and {figure(targets.signal.maximum)}; "
+            f"{unreachable.name} ({unreachable.op}) only reaches {figure(low)} to {figure(high)}."
+        )
+    elif worst is not None and any(word in trace.loss.name.lower() for word in _REGRESSIONS):
+        value = factor_off(worst)
+        message = (
+            f"The targets have mean {figure(worst.mean)} and std {figure(worst.std)}, "
+            f"a factor {figure(value)} off unit scale."
+        )
+    else:
+        return
+    yield from RULE.found(
+        "targets",
+        value,
+        limits=limits,
+        message=message,
+        at_least="error" if unreachable is not None else None,
+        expected="mean near 0, std near 1, within the output's range",
+        confidence=f"{targets.shape[0] if targets.shape else 0} rows",
+        fix="scaler = onesigma.standardize(targets)",
+    )
+
+
+def _misses(record: Record, targets: InputRecord) -> bool:
+    """The targets go beyond what this output can say, by more than rounding."""
+    if record.op not in _RANGES or targets.signal is None:
+        return False
+    low, high = _RANGES[record.op]
+    slack = 1e-3 * max(abs(targets.signal.minimum), abs(targets.signal.maximum))
+    return targets.signal.minimum < low - slack or targets.signal.maximum > high + slack
+
+
+RULE = Rule(
+    code="INP105",
+    name="target-off-scale",
+    check=check,
+    page=__doc__,
+    levels=Levels(info=4.0, warning=10.0, error=100.0),
+)

@@ -1,0 +1,69 @@
+"""The loss starts below that of a model that knows nothing: it is trained already, or something leaks.
+
+## What it measures
+
+The excess over chance in nats, as in LOS701, over the entropy of the labels where that is less. Limits: info below
+−0.1, warning below −0.3; never an error, because a trained model is the healthy case. Models in eval mode are not
+judged.
+
+## Why it matters
+
+An untrained network cannot beat chance. If it does, the target is among the inputs, the labels are one class, the loss
+is a sum of terms with other signs, or it is fed with what it does not expect: NLLLoss on probabilities starts at −1/C.
+
+## When it is fine
+
+Fine-tuning, and a last bias that was set to the class frequencies.
+
+## What to do
+
+Check the loss's inputs, the labels' distribution, and that the targets are no function of one input column.
+
+## Example
+
+    torch.bincount(labels) / len(labels)
+
+## References
+
+CS231n notes, neural networks 3, "look for correct loss at chance performance".
+"""
+
+from collections.abc import Iterator
+
+from onesigma.model.trace import Trace
+from onesigma.rules._chance import excess
+from onesigma.rules._finding import Finding, figure
+from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULE"]
+
+
+def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
+    """Compare the loss with chance, from below."""
+    value = excess(trace.loss)
+    if trace.loss is None or trace.loss.chance is None or value is None or not trace.training:
+        return
+    if trace.targets is not None and trace.targets.entropy > 0:
+        value = max(value, trace.loss.value - trace.targets.entropy)
+    yield from RULE.found(
+        "",
+        value,
+        limits=limits,
+        message=(
+            f"The loss is {figure(trace.loss.value)}, where knowing nothing costs {figure(trace.loss.chance)}: "
+            f"the model is trained, or the target leaks."
+        ),
+        expected=f"a {trace.loss.name} near {figure(trace.loss.chance)} at the start",
+        confidence=f"{trace.num_samples} samples",
+        fix="torch.bincount(labels) / len(labels)  # and look for the target among the inputs",
+    )
+
+
+RULE = Rule(
+    code="LOS702",
+    name="initial-loss-below-chance",
+    check=check,
+    page=__doc__,
+    levels=Levels(info=-0.1, warning=-0.3, below=True),
+)

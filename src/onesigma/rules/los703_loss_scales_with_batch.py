@@ -1,0 +1,57 @@
+"""The loss of a batch given twice over is twice the loss: a sum where a mean is meant.
+
+## What it measures
+
+The loss of the batch given twice over, over that of the batch. A mean gives 1, a sum 2. Limit: warning beyond 1.5.
+Source: TheDeepChecker's test of the loss reduction.
+
+## Why it matters
+
+With a sum the gradient, and with SGD the step, grows with the batch size: the last, smaller batch takes a smaller
+step, and a learning rate found at one size does not hold at another.
+
+## When it is fine
+
+Likelihoods that are added up on purpose (variational bounds), with the learning rate chosen for it.
+
+## What to do
+
+Take the mean.
+
+## Example
+
+    nn.CrossEntropyLoss(reduction="mean")
+
+## References
+
+Nikanjam et al. 2021 (TheDeepChecker), https://arxiv.org/abs/2204.00694; Goyal et al. 2017,
+https://arxiv.org/abs/1706.02677.
+"""
+
+from collections.abc import Iterator
+
+from onesigma.model.trace import Trace
+from onesigma.rules._finding import Finding, figure
+from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULE"]
+
+
+def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
+    """Compare the loss of the batch with that of the batch twice over."""
+    loss = trace.loss
+    if loss is None or loss.doubled is None or loss.value == 0:
+        return
+    yield from RULE.found(
+        "",
+        loss.doubled / loss.value,
+        limits=limits,
+        message=f"{loss.name} is {figure(loss.value)} for the batch, {figure(loss.doubled)} for it twice over: a sum.",
+        expected="the same loss for a batch twice over",
+        confidence=f"{trace.num_samples} samples",
+        fix='loss = nn.CrossEntropyLoss(reduction="mean")',
+    )
+
+
+RULE = Rule(code="LOS703", name="loss-scales-with-batch", check=check, page=__doc__, levels=Levels(warning=1.5))

@@ -1,0 +1,97 @@
+"""Probabilities fed to a loss that takes logits.
+
+## What it measures
+
+Whether a softmax (or sigmoid) is the model's output while the loss is one that applies its own: cross_entropy, or
+binary_cross_entropy_with_logits; also, whether nll_loss gets probabilities and not their logarithms. The value is the
+lowest loss that a perfect model can reach, in nats: log(1 + (C − 1)/e) for a double softmax over C classes, log(1 +
+1/e) for a double sigmoid. Limits: warning beyond 0, error beyond 0.5, which is from three classes on. A log-softmax
+before cross_entropy changes nothing and is not reported.
+
+## Why it matters
+
+The second softmax sees numbers between 0 and 1, so its output can hardly leave 1/C: with 10 classes the loss cannot
+fall below 1.46, and the gradient is smaller by a factor of C at the start.
+
+## When it is fine
+
+Never; some training scripts get away with it.
+
+## What to do
+
+Return logits from the model, and take the softmax only when you want probabilities.
+
+## Example
+
+    model[-1] = nn.Identity()            # then nn.CrossEntropyLoss()
+
+## References
+
+Nikanjam et al. 2021 (TheDeepChecker, "redundant softmax"), https://arxiv.org/abs/2204.00694;
+torch.nn.CrossEntropyLoss, "input: logits".
+"""
+
+import math
+from collections.abc import Iterator
+
+from onesigma.model.trace import Record, Trace
+from onesigma.rules._finding import Finding, figure
+from onesigma.rules._flow import Flow
+from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULE"]
+
+_TAKES = {
+    "cross_entropy": ("softmax",),
+    "nll_loss": ("softmax",),
+    "binary_cross_entropy_with_logits": ("sigmoid", "softmax"),
+}
+"""Per loss, the activations that it must not be fed with."""
+
+
+def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
+    """Look at what the loss is fed with."""
+    flow = Flow(trace)
+    for record, loss in _fed(flow):
+        if record.op not in _TAKES.get(loss, ()):
+            continue
+        floor = _floor(record)
+        yield from RULE.found(
+            record,
+            floor,
+            limits=limits,
+            message=f"{record.name}: {loss} gets a {record.op}: no model can bring it below {figure(floor)}.",
+            expected="logits",
+            confidence="by the graph",
+            fix="model[-1] = nn.Identity()  # return logits",
+        )
+
+
+def _fed(flow: Flow) -> Iterator[tuple[Record, str]]:
+    """Each activation that a loss reads, inside the model or behind it, with the loss's name."""
+    for loss in flow.trace.of_kind("loss"):
+        for index in list(flow.sources(loss))[:1]:
+            if index in flow.by_index:
+                yield flow.by_index[index], loss.op
+    if flow.trace.loss is not None and not any(flow.trace.of_kind("loss")):
+        name = flow.trace.loss.name.lower()
+        for record in flow.returned:
+            yield record, _canonical(name)
+
+
+def _canonical(name: str) -> str:
+    """ "CrossEntropyLoss" → "cross_entropy"."""
+    key = name.replace("_", "").removesuffix("loss")
+    known = {loss.replace("_", "").removesuffix("loss"): loss for loss in _TAKES} | {
+        "bcewithlogits": "binary_cross_entropy_with_logits"
+    }
+    return known.get(key, name)
+
+
+def _floor(record: Record) -> float:
+    classes = record.shape[-1] if record.shape and record.op == "softmax" else 2
+    return math.log1p((classes - 1) / math.e)
+
+
+RULE = Rule(code="LOS705", name="double-softmax", check=check, page=__doc__, levels=Levels(warning=0.0, error=0.5))

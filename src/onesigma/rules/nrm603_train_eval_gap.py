@@ -1,0 +1,66 @@
+"""The same batch costs much more in eval mode than in training mode.
+
+## What it measures
+
+(loss in eval mode − loss in training mode) / loss in training mode, on the same batch with the same weights; only
+where a batch norm has tracked some batches. Limits: info beyond 0.1, warning beyond 0.25, error beyond 0.5. Source:
+TheDeepChecker's 50 %.
+
+## Why it matters
+
+What is deployed is not what was trained. The usual causes: stale running statistics (NRM602), batches too small to
+normalize by (NRM604), padding or masked values in the statistics, dropout before a norm (NRM606), a stack of layers
+whose small differences multiply.
+
+## When it is fine
+
+Before the first steps, when running statistics are still (0, 1): such models are not judged.
+
+## What to do
+
+Let `onesigma.norm.gap` switch one layer at a time to find which one makes the difference, then calibrate.
+
+## Example
+
+    onesigma.norm.gap(model, batches, loss=loss)
+    onesigma.norm.calibrate_(model, batches)
+
+## References
+
+pytorch issues 4741 and 5406; Wu & Johnson 2021, Rethinking "Batch" in BatchNorm, https://arxiv.org/abs/2105.07576.
+"""
+
+from collections.abc import Iterator
+
+from onesigma.model.trace import Trace
+from onesigma.rules._finding import Finding, figure
+from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._rule import Rule
+
+__all__ = ["RULE"]
+
+
+def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
+    """Compare the loss of both modes."""
+    loss = trace.loss
+    tracked = any(norm.attributes.get("num_batches_tracked", 0) for norm in trace.of_kind("batch_norm"))
+    if loss is None or loss.in_eval is None or not loss.value > 0 or not tracked:
+        return
+    yield from RULE.found(
+        "",
+        loss.in_eval / loss.value - 1,
+        limits=limits,
+        message=f"This batch costs {figure(loss.value)} in training mode, {figure(loss.in_eval)} in eval mode.",
+        expected="the same loss within 10 %",
+        confidence=f"{trace.num_samples} samples",
+        fix="onesigma.norm.calibrate_(model, batches)",
+    )
+
+
+RULE = Rule(
+    code="NRM603",
+    name="train-eval-gap",
+    check=check,
+    page=__doc__,
+    levels=Levels(info=0.1, warning=0.25, error=0.5),
+)
