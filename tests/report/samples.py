@@ -16,7 +16,7 @@ from onesigma.model.trace import (
     Trace,
 )
 from onesigma.report import Meta, Report
-from onesigma.rules._finding import Finding
+from onesigma.rules import Finding
 
 __all__ = ["COLUMNS", "broken", "finding", "repaired", "signal"]
 
@@ -344,8 +344,8 @@ def _tiny_trace(*, std: float, name: str) -> Trace:
         Record(index=1, op="tanh", kind="activation", layer="net.1", module="Tanh", inputs=(0,), shape=(32, 8),
                input=seen(std), output=seen(min(std, 0.9)), gradient=seen(2e-5), activity=works),
         Record(index=2, op="linear", kind="linear", layer="net.2", module="Linear", inputs=(1,), shape=(32, 3),
-               fan_in=8, fan_out=3, parameters={"weight": "net.2.weight"}, input=seen(0.05), output=seen(0.02, alike=0.995),
-               gradient=seen(0.125)),
+               fan_in=8, fan_out=3, parameters={"weight": "net.2.weight"}, input=seen(0.05),
+               output=seen(0.02, alike=0.995), gradient=seen(0.125)),
     )  # fmt: skip
     column = Column(name="flavor, salt", mean=100.0, std=7.0, minimum=80.0, maximum=120.0)
     entry = InputRecord(name="0", kind="features", shape=(32, 4), signal=seen(1.0), columns=(column,) * 4)

@@ -2,10 +2,10 @@ import json
 from typing import Any
 from xml.etree import ElementTree
 
-from .samples import finding, tiny
-
 from onesigma.model.trace import Trace
 from onesigma.report import Meta, Report
+
+from .samples import finding, tiny
 
 
 def of(*findings: Any, **changes: Any) -> Report:

@@ -1,19 +1,21 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from .samples import broken, finding, repaired, tiny
 
 from onesigma._errors import ReportFileError
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.trace import Column, InputRecord, LossRecord, Record, Signal, Trace
 from onesigma.report import Meta, Report
-from onesigma.report.json import SCHEMA
+from onesigma.report.json import SCHEMA, write_brief
 from onesigma.report.schema import schema
+
+from .samples import broken, finding, repaired, tiny
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
 
@@ -108,12 +110,18 @@ def test_json_is_golden(golden: Any) -> None:
     golden("tiny.json", tiny().to_json())
 
 
-def test_without_detail_only_histograms_and_firing_rates_are_gone() -> None:
-    full, slim = (json.loads(tiny().to_json(detail=detail)) for detail in (True, False))
-    assert full["layers"][0]["output"].pop("histogram")
-    assert slim["layers"][0]["output"].pop("histogram") == []
-    full["layers"][0]["output"]["edges"] = slim["layers"][0]["output"]["edges"]
-    assert full["layers"][0]["output"] == slim["layers"][0]["output"]
+def test_the_brief_form_keeps_what_was_judged_to_six_digits() -> None:
+    report = repaired(depth=3)
+    brief = Report.from_json(write_brief(report))
+    assert brief.before is None
+    assert brief.findings == report.findings
+    assert len(write_brief(report)) < len(replace(report, before=None).to_json()) / 2
+    for short, full in zip(brief.trace.records, report.trace.records, strict=True):
+        assert short.output is not None
+        assert full.output is not None
+        # Half a unit of the sixth digit.
+        assert short.output.std == pytest.approx(full.output.std, rel=5e-6)
+        assert short.output.histogram == ()
 
 
 def edited(**changes: Any) -> str:

@@ -1,13 +1,14 @@
 from pathlib import Path
 
 import pytest
-from .samples import finding, tiny
 
 from onesigma._errors import ConfigError
 from onesigma.model.trace import Trace
 from onesigma.report import Report
 from onesigma.report.groups import group
 from onesigma.report.rows import rows_of
+
+from .samples import finding, tiny
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from .samples import broken, finding, repaired, tiny
 
 from onesigma.model.trace import Record, Signal, Trace
 from onesigma.report import Report
 from onesigma.report.rows import rows_of
 from onesigma.report.text import abbreviate, gauge, scale_color
+
+from .samples import broken, finding, repaired, tiny
 
 WIDTHS = [40, 60, 80, 100, 130, 160]
 

@@ -19,8 +19,11 @@ Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | 
 NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def encode(value: object) -> Json:
-    """A record, or anything it holds, as JSON values; non-finite floats as the strings of `NONFINITE`."""
+def encode(value: object, *, defaults: bool = True) -> Json:
+    """A record, or anything it holds, as JSON values; non-finite floats as the strings of `NONFINITE`.
+
+    Without `defaults`, a field that holds its default is left out; a reader puts it back.
+    """
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, Integral):
@@ -28,12 +31,20 @@ def encode(value: object) -> Json:
     if isinstance(value, Real):
         return _float(float(value))
     if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
+        return {str(key): encode(item, defaults=defaults) for key, item in value.items()}
     if is_dataclass(value):
-        return {field.name: encode(getattr(value, field.name)) for field in wire_fields(type(value))}
+        kept = [field for field in wire_fields(type(value)) if defaults or not _holds_default(value, field)]
+        return {field.name: encode(getattr(value, field.name), defaults=defaults) for field in kept}
     if isinstance(value, Sequence):
-        return [encode(item) for item in value]
+        return [encode(item, defaults=defaults) for item in value]
     raise TypeError(f"a report cannot hold a {type(value).__name__}")
+
+
+def _holds_default(record: object, field: Field[Any]) -> bool:
+    value = getattr(record, field.name)
+    if field.default_factory is not MISSING:
+        return bool(value == field.default_factory())
+    return field.default is not MISSING and bool(value == field.default)
 
 
 def _float(value: float) -> Json:

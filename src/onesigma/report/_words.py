@@ -10,11 +10,11 @@ UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def number(value: float | None) -> str:
-    """Three significant digits: "0.0312", "1.00", "1780", "1.2e-05"; "–" for None.
+    """Three significant digits: "0.0312", "1.00", "1780", "1.2e-5"; "–" for None.
 
     Example:
         >>> [number(value) for value in (0.03124, 1.0, 1783.0, 1.23e-5, 0.0, None, float("nan"))]
-        ['0.0312', '1.00', '1783', '1.2e-05', '0', '–', 'nan']
+        ['0.0312', '1.00', '1783', '1.2e-5', '0', '–', 'nan']
     """
     if value is None:
         return "–"
@@ -24,7 +24,8 @@ def number(value: float | None) -> str:
     if size == 0:
         return "0"
     if not 9.995e-4 <= size < 99_999.5:
-        return f"{value:.1e}"
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
     if size >= 99.95:
         return f"{value:.0f}"
     # Digits after rounding: 0.99996 is 1.00, not 0.9999.

@@ -6,7 +6,7 @@ Reference: Workflow commands, https://docs.github.com/actions/reference/workflow
 from typing import TYPE_CHECKING
 
 from onesigma.report.groups import place
-from onesigma.rules._finding import Finding
+from onesigma.rules import Finding
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report

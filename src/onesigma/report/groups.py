@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onesigma.rules._finding import SEVERITIES, Finding, Severity
+from onesigma.rules import SEVERITIES, Finding, Severity
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report
@@ -89,7 +89,7 @@ def group(findings: Sequence[Finding]) -> tuple[Group, ...]:
     roots = {finding.code: finding.cause for finding in findings if finding.cause in codes}
     tops = [code for code in codes if _top(code, roots=roots) == code]
     made = [_group(code, findings=findings, roots=roots) for code in tops]
-    return tuple(sorted(made, key=lambda each: (-each.rank, -each.size)))
+    return tuple(sorted(made, key=lambda each: (-each.rank, -_rank(each.severity), -each.size)))
 
 
 def _group(code: str, *, findings: Sequence[Finding], roots: dict[str, str]) -> Group:

@@ -14,12 +14,12 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.trace import InputRecord, LossRecord, ParameterRecord, Record, Trace
 from onesigma.report._codec import Json, decode, encode
 from onesigma.report.summary import FailOn, Meta, Summary
-from onesigma.rules._finding import Finding
+from onesigma.rules import Finding
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report
 
-__all__ = ["SCHEMA", "Document", "read", "write"]
+__all__ = ["SCHEMA", "Document", "read", "write", "write_brief"]
 
 SCHEMA = "onesigma/report/1"
 
@@ -69,14 +69,26 @@ class Document:
     before: "Document | None" = None
 
 
-def write(report: "Report", *, detail: bool = True) -> str:
-    """The JSON text of a report: one line per layer, parameter, finding and edit, so that two files can be diffed.
+def write(report: "Report") -> str:
+    """The JSON text of a report: one line per layer, parameter, finding and edit, so that two files can be diffed."""
+    return _text(encode(_document(report)))
 
-    Args:
-        report: Any report.
-        detail: Whether to keep histograms and per-unit firing rates, which are most of the bytes.
+
+def write_brief(report: "Report") -> str:
+    """A report of the same schema in a fifth of the bytes, as it is embedded in a page.
+
+    Six digits, which is what float32 holds; no histograms, no firing rates per unit, no state before the edits, and
+    no field that says what its absence would say.
     """
-    return _lines({"schema": SCHEMA, **_mapping(encode(_document(report, detail=detail)))}) + "\n"
+    trace = report.trace
+    records, parameters = tuple(map(_brief_record, trace.records)), tuple(map(_brief_parameter, trace.parameters))
+    brief = replace(report, trace=replace(trace, records=records, parameters=parameters), before=None)
+    return _text(_rounded(encode(_document(brief), defaults=False)))
+
+
+def _text(document: Json) -> str:
+    assert isinstance(document, dict)
+    return _lines({"schema": SCHEMA, **document}) + "\n"
 
 
 def read(text: str | bytes, *, cls: type[AnyReport], source: str = "report") -> AnyReport:
@@ -107,7 +119,7 @@ def _parse(text: str | bytes, *, source: str) -> Any:
         raise ReportFileError(f"{source}: expected a JSON report of onesigma, could not read it: {error}.") from None
 
 
-def _document(report: "Report", *, detail: bool) -> Document:
+def _document(report: "Report") -> Document:
     trace = report.trace
     return Document(
         summary=report.summary,
@@ -116,8 +128,8 @@ def _document(report: "Report", *, detail: bool) -> Document:
         model=trace.model,
         training=trace.training,
         num_samples=trace.num_samples,
-        layers=trace.records if detail else tuple(map(_slim_record, trace.records)),
-        parameters=trace.parameters if detail else tuple(map(_slim_parameter, trace.parameters)),
+        layers=trace.records,
+        parameters=trace.parameters,
         inputs=trace.inputs,
         targets=trace.targets,
         loss=trace.loss,
@@ -126,7 +138,7 @@ def _document(report: "Report", *, detail: bool) -> Document:
         edits=report.edits.items,
         curves=report.curves,
         predicted=report.predicted,
-        before=None if report.before is None else _document(report.before, detail=detail),
+        before=None if report.before is None else _document(report.before),
     )
 
 
@@ -153,27 +165,31 @@ def _report(document: Document, *, cls: type[AnyReport]) -> AnyReport:
     )
 
 
-def _slim_record(record: Record) -> Record:
+def _brief_record(record: Record) -> Record:
     return replace(
         record,
-        input=_slim(record.input),
-        output=_slim(record.output),
-        gradient=_slim(record.gradient),
+        input=_brief(record.input),
+        output=_brief(record.output),
+        gradient=_brief(record.gradient),
         activity=record.activity and replace(record.activity, firing=()),
     )
 
 
-def _slim_parameter(parameter: ParameterRecord) -> ParameterRecord:
-    return replace(parameter, value=_slim(parameter.value), gradient=_slim(parameter.gradient))
+def _brief_parameter(parameter: ParameterRecord) -> ParameterRecord:
+    return replace(parameter, value=_brief(parameter.value), gradient=_brief(parameter.gradient))
 
 
-def _slim(signal: Any) -> Any:
+def _brief(signal: Any) -> Any:
     return signal and replace(signal, edges=(0.0, 0.0), histogram=())
 
 
-def _mapping(value: Json) -> dict[str, Json]:
-    assert isinstance(value, dict)
-    return value
+def _rounded(value: Json) -> Json:
+    """Six significant digits: as many as float32 holds."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return {key: _rounded(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _lines(document: Mapping[str, Json]) -> str:

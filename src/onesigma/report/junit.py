@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from onesigma.report._words import clean
 from onesigma.report.groups import place
 from onesigma.report.summary import fails
-from onesigma.rules._finding import Finding
+from onesigma.rules import Finding
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report

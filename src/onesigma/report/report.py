@@ -14,7 +14,7 @@ from onesigma.model.trace import Trace
 from onesigma.report import github, json, junit, sarif, text
 from onesigma.report.html import page
 from onesigma.report.summary import FailOn, Meta, Summary
-from onesigma.rules._finding import Finding
+from onesigma.rules import Finding
 
 __all__ = ["Report"]
 
@@ -60,9 +60,9 @@ class Report:
         """0 clean, 1 where a finding is at least as severe as `fail_on`."""
         return self.summary.exit_code
 
-    def to_json(self, *, detail: bool = True) -> str:
-        """The report as JSON text; without `detail`, histograms and per-unit firing rates are left out."""
-        return json.write(self, detail=detail)
+    def to_json(self) -> str:
+        """The report as JSON text, complete: `from_json` reads an equal report."""
+        return json.write(self)
 
     def to_text(self, *, width: int = 100, color: bool = False) -> str:
         """The report as a terminal of `width` columns shows it."""

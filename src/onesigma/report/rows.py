@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onesigma.model.trace import Activity, Record, Signal, Trace
-from onesigma.rules._finding import Finding
+from onesigma.rules import Finding
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report

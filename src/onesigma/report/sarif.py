@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from onesigma.report.groups import place
-from onesigma.rules._finding import Finding
+from onesigma.rules import RULES, Finding
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report
@@ -25,9 +25,7 @@ def render(report: "Report") -> str:
     rules = {finding.code: finding.name for finding in report.findings}
     driver: dict[str, Any] = {
         "name": "onesigma",
-        "rules": [
-            {"id": code, "name": _pascal(name), "shortDescription": {"text": name}} for code, name in rules.items()
-        ],
+        "rules": [_rule(code, name) for code, name in rules.items()],
     }
     if version := report.meta.versions.get("onesigma"):
         driver["version"] = version
@@ -35,6 +33,18 @@ def render(report: "Report") -> str:
     results = [_result(finding, rule=indices[finding.code], report=report) for finding in report.findings]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+
+
+def _rule(code: str, name: str) -> dict[str, Any]:
+    rule = RULES.get(code)
+    page = rule.page.strip() if rule else name
+    title = page.split("\n", 1)[0]
+    return {
+        "id": code,
+        "name": _pascal(name),
+        "shortDescription": {"text": title},
+        "help": {"text": page, "markdown": page},
+    }
 
 
 def _result(finding: Finding, *, rule: int, report: "Report") -> dict[str, Any]:

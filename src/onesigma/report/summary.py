@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from onesigma.model.trace import Trace
-from onesigma.rules._finding import SEVERITIES, Finding, Severity
+from onesigma.rules import SEVERITIES, Finding, Severity
 
 __all__ = ["FailOn", "Meta", "Scalar", "Summary", "fails", "plural"]
 

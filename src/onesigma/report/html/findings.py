@@ -1,0 +1,113 @@
+"""The long part of the page: every finding with its rule's page, every edit, every setting."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from onesigma.model.edits import Edit, Edits
+from onesigma.report._words import number
+from onesigma.report.groups import Group, place
+from onesigma.report.html.verdict import fix
+from onesigma.report.markup import Html, tag
+from onesigma.rules import Finding
+
+if TYPE_CHECKING:
+    from onesigma.report.report import Report
+
+__all__ = ["edit_table", "finding_list", "settings"]
+
+MOST = 60
+
+
+def finding_list(groups: tuple[Group, ...], *, pages: Mapping[str, str]) -> Iterator[Html]:
+    """Causes with their consequences below them."""
+    for group in groups:
+        under = [_article(each, pages=pages, level="h4") for each in group.consequences]
+        yield tag("div", _article(group, pages=pages, level="h3"), under, class_="group")
+
+
+def _article(group: Group, *, pages: Mapping[str, str], level: str) -> Html:
+    return tag(
+        "article",
+        tag(level, tag("span", group.code, class_=f"code {group.severity}"), " ", group.name),
+        tag("p", group.message),
+        tag("p", group.basis, class_="where") if group.basis else None,
+        fix(group),
+        _places(group) if len(group.findings) > 1 or place(group.findings[0]) else None,
+        tag("details", tag("summary", "About this rule"), _page(pages[group.code])) if group.code in pages else None,
+        id=group.code,
+        class_=f"finding {group.severity}",
+        tabindex="-1",
+    )
+
+
+def _page(text: str) -> Html:
+    """The page of a rule: headings, paragraphs and indented code are all that such a page has."""
+    blocks = []
+    for block in text.strip().split("\n\n"):
+        if block.startswith("#"):
+            blocks.append(tag("p", tag("b", block.lstrip("# "))))
+        elif block.startswith("    "):
+            blocks.append(tag("pre", tag("code", textwrap.dedent(block))))
+        else:
+            blocks.append(tag("p", block))
+    return tag("div", blocks, class_="page")
+
+
+def _places(group: Group) -> Html:
+    shown = group.findings[:MOST]
+    rows = [_place(finding) for finding in shown]
+    if len(shown) < len(group.findings):
+        rows.append(tag("tr", tag("td", f"and {len(group.findings) - len(shown)} more", colspan="4")))
+    head = [tag("th", title, scope="col") for title in ("place", "severity", "measured", "limit")]
+    table = tag(
+        "table",
+        tag("caption", f"Where {group.code} was found", class_="quiet"),
+        tag("thead", tag("tr", head)),
+        tag("tbody", rows),
+    )
+    return tag("details", tag("summary", group.where(limit=6) or "the model as a whole"), table, class_="places")
+
+
+def _place(finding: Finding) -> Html:
+    numbers = [
+        tag("td", "" if value != value else number(value), class_="n") for value in (finding.value, finding.limit)
+    ]
+    return tag("tr", tag("td", place(finding) or "model"), tag("td", finding.severity), numbers, title=finding.message)
+
+
+def edit_table(edits: Edits) -> Html:
+    """What was changed, and what was left alone, with the reason."""
+    head = [tag("th", title, scope="col") for title in ("layer", "change", "before", "after", "error", "why")]
+    table = tag(
+        "table",
+        tag("caption", f"{len(edits.applied)} made, {len(edits.refused)} refused"),
+        tag("thead", tag("tr", head)),
+        tag("tbody", map(_edit, edits)),
+    )
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Edits")
+
+
+def _edit(edit: Edit) -> Html:
+    numbers = [tag("td", number(value), class_="n") for value in (edit.before, edit.after, edit.error)]
+    action = edit.action if edit.applied else f"refused: {edit.action}"
+    name = tag("th", edit.layer, scope="row")
+    return tag(
+        "tr", name, tag("td", action), numbers, tag("td", edit.reason), class_=None if edit.applied else "refused"
+    )
+
+
+def settings(report: "Report") -> Iterator[Html]:
+    """Limits, versions and the command: all that is needed to make this report again."""
+    meta = report.meta
+    facts = {"command": meta.command, "seed": "" if meta.seed is None else str(meta.seed), "date": meta.date}
+    facts |= {"fails on": report.fail_on}
+    for title, pairs in (("Run", facts), ("Versions", meta.versions), ("Limits", meta.limits)):
+        yield from _pairs(title, pairs)
+
+
+def _pairs(title: str, pairs: Mapping[str, object]) -> Iterator[Html]:
+    told = {name: value for name, value in pairs.items() if value not in (None, "")}
+    if told:
+        rows = [tag("div", tag("dt", name), tag("dd", str(value))) for name, value in told.items()]
+        yield tag("div", tag("h3", title), tag("dl", rows), class_="pairs")

@@ -1,0 +1,128 @@
+"""The head of the page: what was looked at, the verdict, the numbers that carry it, and what to do first."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from onesigma.report._words import number, percent
+from onesigma.report.groups import Group, groups_of
+from onesigma.report.markup import Html, tag
+from onesigma.report.rows import Row
+from onesigma.report.summary import plural
+
+if TYPE_CHECKING:
+    from onesigma.report.report import Report
+
+__all__ = ["card", "fix", "header", "verdict"]
+
+TOP = 3
+
+
+def header(report: "Report") -> Html:
+    """The name of the model and where the report came from."""
+    meta, summary = report.meta, report.summary
+    facts = [meta.data, plural(summary.num_samples, "sample"), plural(summary.layers, "layer")]
+    facts += [plural(summary.parameters, "parameter")] if summary.parameters else []
+    facts += ["training mode" if report.trace.training else "eval mode", meta.date]
+    return tag(
+        "header",
+        tag("p", "one", tag("b", "sigma"), class_="wordmark"),
+        tag("h1", report.trace.model or meta.model or "Model"),
+        tag("p", " · ".join(filter(None, [meta.model if report.trace.model else "", *facts])), class_="facts"),
+    )
+
+
+def verdict(report: "Report", rows: Sequence[Row]) -> Html:
+    """The strip: one sentence, four numbers, the top findings with their fixes."""
+    groups = groups_of(report)
+    summary = report.summary
+    worst = "error" if summary.errors else "warning" if summary.warnings else "clean"
+    sentence = tag("p", _sentence(report), class_=f"sentence {worst}")
+    top = [card(group) for group in groups[:TOP]]
+    more = len(groups) - len(top)
+    return tag(
+        "section",
+        tag("h2", "Verdict", class_="quiet"),
+        sentence,
+        tag("p", _advice(report, groups=groups), class_="advice"),
+        tag("dl", _tiles(report, rows), class_="tiles"),
+        tag("div", top, class_="cards") if top else None,
+        tag("p", tag("a", f"{plural(more, 'more kind')} of findings", href="#findings")) if more > 0 else None,
+        id="verdict",
+    )
+
+
+def _sentence(report: "Report") -> Iterator[Html | str]:
+    if report.before is not None and report.before.summary.verdict != report.summary.verdict:
+        yield tag("s", report.before.summary.verdict)
+        yield " "
+        yield tag("span", "→ ", class_="to", aria_label="became")
+    yield report.summary.verdict[:1].upper() + report.summary.verdict[1:]
+
+
+def _advice(report: "Report", *, groups: Sequence[Group]) -> str:
+    serious = [group for group in groups if group.rank > 0]
+    if not groups:
+        return "Every rule that was asked is content with what it measured."
+    if not serious:
+        return "Nothing needs mending; the notes are worth knowing."
+    explained = sum(group.size for group in serious) - sum(len(group.findings) for group in serious)
+    told = f"Start with {serious[0].code}"
+    return f"{told}: it explains others below it." if explained and serious[0].consequences else f"{told}."
+
+
+def _tiles(report: "Report", rows: Sequence[Row]) -> Iterator[Html]:
+    then = [row.before for row in rows if row.before]
+    yield from _tile("Pre-activation std", _span(rows, "preactivation"), before=_span(then, "preactivation"))
+    yield from _tile("Gradient std, first : last", _ratio(rows), before=_ratio(then))
+    yield from _tile("Flattest activation", _saturation(rows), before=_saturation(then))
+    loss, old = report.trace.loss, report.before.trace.loss if report.before else None
+    if loss:
+        note = f"by chance {number(loss.chance)}" if loss.chance is not None else ""
+        yield from _tile("Loss", number(loss.value), before=number(old.value) if old else "", note=note)
+
+
+def _tile(title: str, now: str, *, before: str, note: str = "") -> Iterator[Html]:
+    if now:
+        was = tag("s", f"was {before}") if before and before != now else None
+        yield tag("div", tag("dt", title), tag("dd", tag("b", now), tag("small", note) if note else None, was))
+
+
+def _span(rows: Sequence[Row], part: str) -> str:
+    stds = [getattr(row, part).std for row in rows if getattr(row, part)]
+    stds = [std for std in stds if math.isfinite(std)]
+    if not stds:
+        return ""
+    low, high = number(min(stds)), number(max(stds))
+    return low if low == high else f"{low} – {high}"
+
+
+def _ratio(rows: Sequence[Row]) -> str:
+    stds = [row.gradient.std for row in rows if row.gradient]
+    return number(stds[0] / stds[-1]) if len(stds) > 1 and stds[-1] > 0 else ""
+
+
+def _saturation(rows: Sequence[Row]) -> str:
+    shares = [row.activity.saturated for row in rows if row.activity]
+    return percent(max(shares)) if shares else ""
+
+
+def card(group: Group) -> Html:
+    """One group of findings: what, where, how much, and the fix with a button that copies it."""
+    follows = ", ".join(dict.fromkeys(under.code for under in group.consequences))
+    return tag(
+        "article",
+        tag("h3", tag("a", group.code, href=f"#{group.code}", class_=f"code {group.severity}"), " ", group.name),
+        tag("p", group.where(limit=3), class_="where") if group.where(limit=3) else None,
+        tag("p", group.message),
+        tag("p", "explains ", follows, class_="where") if follows else None,
+        fix(group),
+        class_=f"card {group.severity}",
+    )
+
+
+def fix(group: Group) -> Html | None:
+    """The fix as code."""
+    if not group.fix:
+        return None
+    return tag("pre", tag("code", group.fix), tag("button", "copy", type="button", class_="copy"))
