@@ -55,7 +55,7 @@ def listed(names: Iterable[object], *, most: int = 8) -> str:
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
-def close_to(name: str, names: Sequence[str]) -> str:
+def close_to(name: str, names: Sequence[str], *, what: str = "columns") -> str:
     """Return a hint that ends a message: the names most like this one, or all of them.
 
     Example:
@@ -66,7 +66,7 @@ def close_to(name: str, names: Sequence[str]) -> str:
     close = get_close_matches(name.strip().casefold(), list(by_folded), n=3)
     if close:
         return f"did you mean {' or '.join(repr(by_folded[key]) for key in close)}?"
-    return f"the columns are {listed(names)}." if names else "it has no columns."
+    return f"the {what} are {listed(names)}." if names else f"there are no {what}."
 
 
 def refuse_duplicates(sheet: Sheet) -> None:

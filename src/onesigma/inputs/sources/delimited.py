@@ -48,9 +48,14 @@ def look(path: Path, reading: Reading) -> Sheet:
     layout = replace(layout, numeric=frozenset(name for name in names if typed[name] is not None))
     schema = pa.schema([(name, _kind(texts[name], typed[name])) for name in names])
     notes = {name: _note(texts[name], comma=layout.style.comma) for name in names if typed[name] is None}
-    rows = len(texts[names[0]]) if names else 0
-    about = rows if len(head) < _HEAD_BYTES else None
-    piece = Piece(read=partial(_read, layout), name=str(path), num_rows=about, num_bytes=state.num_bytes)
+    rows, whole = len(texts[names[0]]), len(head) < _HEAD_BYTES
+    piece = Piece(
+        read=partial(_read, layout),
+        name=str(path),
+        num_rows=rows if whole else None,
+        about_rows=rows * max(state.num_bytes, len(head)) // len(head),
+        num_bytes=state.num_bytes,
+    )
     return Sheet(name=str(path), schema=schema, pieces=(piece,), states=(state,), notes=notes)
 
 

@@ -95,9 +95,11 @@ def _sheets(source: Any, reading: Reading) -> tuple[list[Sheet], str]:
 
 
 def _described(source: Any) -> str:
-    shape = getattr(source, "shape", None)
-    kind = type(source).__name__
-    return f"{kind} {tuple(shape)}" if isinstance(shape, tuple) else kind
+    kind = type(source)
+    # Others may compute their shape: a DuckDB relation runs its query for it.
+    knows_shape = kind.__module__.partition(".")[0] in ("numpy", "torch", "pandas", "polars", "pyarrow", "scipy")
+    shape = getattr(source, "shape", None) if knows_shape else None
+    return kind.__name__ if shape is None else f"{kind.__name__} {tuple(shape)}"
 
 
 def _look(table: Any, reading: Reading, *, name: str) -> Sheet:

@@ -29,8 +29,9 @@ def look(path: Path, reading: Reading) -> Sheet:
     first = next(_blocks(path), None)
     if first is None:
         raise SourceError(f"{path}: the file is empty; one JSON object per line is wanted.")
-    rows = first.num_rows if state.num_bytes < _BLOCK_BYTES else None
-    piece = Piece(read=partial(_read, path, first.schema), name=str(path), num_rows=rows, num_bytes=state.num_bytes)
+    about = first.num_rows * max(state.num_bytes, _BLOCK_BYTES) // _BLOCK_BYTES
+    read = partial(_read, path, first.schema)
+    piece = Piece(read=read, name=str(path), about_rows=about, num_bytes=state.num_bytes)
     return Sheet(name=str(path), schema=first.schema, pieces=(piece,), states=(state,))
 
 

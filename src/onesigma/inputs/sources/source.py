@@ -13,7 +13,7 @@ from onesigma._errors import OnesigmaError, SourceError
 
 __all__ = ["BLOCK_BYTES", "Block", "FileState", "Piece", "Shard", "Sheet", "Source", "rows_per_block"]
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 """Size of a block: large enough to hide the cost of a call, small enough that a few in flight weigh nothing."""
 
 Block: TypeAlias = pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor
@@ -24,7 +24,7 @@ def rows_per_block(row_bytes: float) -> int:
     """Return how many rows of that many bytes fill one block: at least one.
 
     Example:
-        >>> rows_per_block(8 * 128)
+        >>> rows_per_block(4 * 128)
         8192
     """
     return max(1, int(BLOCK_BYTES // max(row_bytes, 1)))
@@ -38,12 +38,14 @@ class Piece:
         read: `read(names, skip)` gives the blocks of these columns after the first `skip` of them; cut alike each time.
         name: What an error calls this piece.
         num_rows: Rows, if known before reading.
+        about_rows: Rows by estimate, for progress, where they are not known.
         num_bytes: Bytes in the file or in memory, if known: the measure of progress.
     """
 
     read: Callable[[Sequence[str], int], Iterator[Block]]
     name: str
     num_rows: int | None = None
+    about_rows: int | None = None
     num_bytes: int | None = None
 
 
@@ -74,6 +76,7 @@ class Shard:
     read: Callable[[int], Iterator[Block]]
     name: str
     num_rows: int | None = None
+    about_rows: int | None = None
     num_bytes: int | None = None
 
     def blocks(self, skip: int = 0) -> Iterator[Block]:
@@ -125,6 +128,11 @@ class Source:
         return _total([shard.num_rows for shard in self.shards])
 
     @property
+    def about_rows(self) -> int | None:
+        """Rows of the table, known or estimated from its first megabyte."""
+        return _total([shard.about_rows if shard.num_rows is None else shard.num_rows for shard in self.shards])
+
+    @property
     def num_bytes(self) -> int | None:
         """Bytes to read, if every shard knows its own."""
         return _total([shard.num_bytes for shard in self.shards])
@@ -143,7 +151,9 @@ def _total(parts: Sequence[int | None]) -> int | None:
 def shard_of(piece: Piece, *, names: Sequence[str], cast: Callable[[Block], Block]) -> Shard:
     """Return the piece with these columns chosen, each block passed through `cast`."""
     read = partial(_read_cast, piece, tuple(names), cast)
-    return Shard(read=read, name=piece.name, num_rows=piece.num_rows, num_bytes=piece.num_bytes)
+    return Shard(
+        read=read, name=piece.name, num_rows=piece.num_rows, about_rows=piece.about_rows, num_bytes=piece.num_bytes
+    )
 
 
 def _read_cast(piece: Piece, names: tuple[str, ...], cast: Callable[[Block], Block], skip: int) -> Iterator[Block]:

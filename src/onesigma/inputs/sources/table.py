@@ -19,7 +19,7 @@ __all__ = ["Table", "load_table", "matrix_of"]
 
 
 class Table(NamedTuple):
-    """Column names, a matrix (rows, columns) in float64, and the target: float64, or int64 for integers and classes."""
+    """Column names, a matrix (rows, columns) in float64, and the target: int64, float64 or text."""
 
     names: tuple[str, ...]
     matrix: npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ def load_table(
 
     Args:
         source: Anything that `open_source` takes.
-        target: Column to predict; it is no input. Text becomes class numbers 0, 1, … in sorted order.
+        target: Column to predict; it is no input. Integers come as int64, other numbers as float64, text as text.
         columns: Inputs. None: all columns but the target.
 
     Raises:
@@ -137,4 +137,4 @@ def _target(parts: Sequence[pa.Array], name: str) -> npt.NDArray[Any]:
             raise SourceError(f"{name}: {int((~np.isfinite(values)).sum())} values of the target are NaN or infinite.")
         return values
     labels = np.concatenate([np.asarray(part.cast(pa.string()).to_pylist(), dtype=object) for part in parts])
-    return np.unique(labels.astype(str), return_inverse=True)[1].astype(np.int64)
+    return labels.astype(str)

@@ -15,7 +15,7 @@ from onesigma.inputs.sources.source import Piece, Sheet, rows_per_block
 
 __all__ = ["arrow_sheet", "is_arrow", "is_pandas", "mapping_sheet", "pandas_sheet"]
 
-_IN_MEMORY = 8  # Views cost no memory: larger blocks, fewer calls.
+_IN_MEMORY = 16  # Views cost no memory: larger blocks, fewer calls.
 
 
 def is_arrow(table: object) -> bool:
@@ -45,7 +45,7 @@ def arrow_sheet(table: Any, *, name: str) -> Sheet:
         rows, size, reader = table.num_rows, table.nbytes, None
     else:
         reader = pa.RecordBatchReader.from_stream(table)
-        rows, size = _length(table), None
+        rows, size = getattr(table, "height", None), None  # Polars knows; others would run a query for it.
     schema = table.schema if reader is None else reader.schema
     piece = Piece(read=partial(_read, _Stream(table, reader)), name=name, num_rows=rows, num_bytes=size)
     return Sheet(name=name, schema=schema, pieces=(piece,))
@@ -56,13 +56,6 @@ def _record_batch(table: Any, *, name: str) -> pa.RecordBatch:
         return pa.record_batch(table)
     except (pa.ArrowException, TypeError, ValueError):
         return pa.record_batch({"x0": pa.array(table)})
-
-
-def _length(table: Any) -> int | None:
-    try:
-        return len(table)
-    except TypeError:
-        return None
 
 
 class _Stream:
@@ -106,7 +99,7 @@ def _pandas_field(series: Any) -> pa.Field:
 
 
 def _read_pandas(frame: Any, names: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
-    rows = 4 * rows_per_block(8 * len(names))
+    rows = _IN_MEMORY * rows_per_block(8 * len(names))
     for start in range(skip * rows, len(frame), rows):
         part = frame.iloc[start : start + rows]
         arrays = [pa.array(part[name], from_pandas=True) for name in names]
