@@ -42,7 +42,7 @@ ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
         "softshrink": lambda x, lambd=0.5: F.softshrink(x, lambd),
         "hardshrink": lambda x, lambd=0.5: F.hardshrink(x, lambd),
         "sigmoid": torch.sigmoid,
-        "hardsigmoid": F.hardsigmoid,
+        "hardsigmoid": lambda x: F.relu6(x + 3) / 6,  # the slope of torch's own is 1/6 in float32 only
         "logsigmoid": F.logsigmoid,
         "softplus": lambda x, beta=1.0: F.softplus(x, beta),
         "softsign": F.softsign,

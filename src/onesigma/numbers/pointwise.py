@@ -71,7 +71,7 @@ class Pointwise:
         with torch.device("cpu"):
             returned: Any = self.function(x)
         if not isinstance(returned, np.ndarray | torch.Tensor):  # a number; its dtype says nothing
-            returned = torch.as_tensor(returned, dtype=self.dtype)
+            returned = torch.as_tensor(returned, dtype=self.dtype, device="cpu")
         values = torch.as_tensor(returned, device="cpu")
         if values.is_complex():
             raise GainError(f"{self.name}: an activation maps real numbers to real numbers, this one to complex ones.")
@@ -182,7 +182,7 @@ def _check_pointwise(f: Pointwise) -> None:
     """Raise unless each value depends on its own point alone, and is the same every time."""
     values = f(_PROBE)
     with _neutral():
-        torch.rand(1)  # so that the generator is in another state
+        torch.rand(1, device="cpu")  # so that the generator is in another state
         again = f(_PROBE)
     if not np.array_equal(values, again, equal_nan=True):
         raise GainError(
@@ -210,7 +210,7 @@ def _ignores_neighbors(f: Pointwise) -> bool:
         after = before.clone()
         after.view(-1)[2] += 0.5
         change = f.apply(after) - f.apply(before)
-    others = torch.ones(change.numel(), dtype=torch.bool)
+    others = torch.ones(change.numel(), dtype=torch.bool, device="cpu")
     others[2] = False
     return bool((change.reshape(-1)[others].nan_to_num() == 0).all())
 

@@ -15,7 +15,6 @@ __all__ = ["Evaluate", "Grid", "adaptive_grid"]
 Evaluate: TypeAlias = Callable[[Array], Array]
 """K functions at once: points (P,) in, values (K, P) out."""
 
-_WIDTH = 0.5
 _PARTS = 4
 _REACHES = (14.0, 25.0, 37.0)  # the density is 1e-43 at 14 and leaves float64 soon after 37
 _NEGLIGIBLE = 1e-17  # of the whole: what the outermost panel may hold
@@ -126,14 +125,14 @@ def _measure(evaluate: Evaluate, edges: tuple[Array, Array], powers: int) -> _Pa
     return _Panels(low, high, points, weights, values, integrals, sizes, doubts, noise)
 
 
-def _first_panels(evaluate: Evaluate, powers: int) -> _Panels:
+def _first_panels(evaluate: Evaluate, powers: int, width: float) -> _Panels:
     """Panels as far out as the functions matter.
 
     Raises:
         GainError: They matter farther out than float64 reaches, or are not finite where they matter.
     """
     for reach in _REACHES:
-        edges = np.arange(0.0, reach + _WIDTH, _WIDTH)
+        edges = np.arange(0.0, reach + width, width)
         panels = _measure(evaluate, (edges[:-1], edges[1:]), powers)
         finite = np.isfinite(panels.sizes.sum(axis=(0, 1, 2)))
         end = len(finite) if finite.all() else int(np.argmin(finite))
@@ -164,7 +163,9 @@ def _nonfinite(panels: _Panels, index: int) -> str:
     return f"the function is {value:g} at z = {point:.3g}, and z ~ N(0, 1) goes there: it must be finite on the line."
 
 
-def adaptive_grid(evaluate: Evaluate, *, powers: int = 2, precision: float = _EPSILON) -> Grid:
+def adaptive_grid(
+    evaluate: Evaluate, *, powers: int = 2, precision: float = _EPSILON, width: float = 0.5, floor: float = 0.0
+) -> Grid:
     """Points and weights for expectations of these functions over z ~ N(0, 1).
 
     Panels are split until the parts agree with the whole for E[v] and, with `powers=2`, for E[v²], to the
@@ -174,19 +175,22 @@ def adaptive_grid(evaluate: Evaluate, *, powers: int = 2, precision: float = _EP
         evaluate: Points (P,) in, values (K, P) out.
         powers: 1 where only E[v] has to exist.
         precision: Relative rounding error of the values themselves.
+        width: Of the first panels; wider ones do for functions known to be smooth.
+        floor: An rms that counts as rounding is relative to it, where the values are what cancellation left.
 
     Raises:
         GainError: No such expectation: not finite somewhere, or growing too fast.
     """
-    panels = _first_panels(evaluate, powers)
+    panels = _first_panels(evaluate, powers, width)
     tolerance = 4 * min(precision, _SINGLE)
+    floors = floor ** np.arange(1, powers + 1)[:, None]
     done_sizes = errors = np.zeros(panels.sizes.shape[:2])
     finished, spent = [], 0
     for depth in range(_MAX_DEPTH):
         parts = _measure(evaluate, panels.split(), powers)
         spent += parts.values.size
         changes, noise = _changes(panels, parts)
-        whole = done_sizes + parts.sizes.sum(axis=(2, 3))
+        whole = np.maximum(done_sizes + parts.sizes.sum(axis=(2, 3)), floors)
         agreed = (changes <= tolerance * whole[..., None] + noise).all(axis=(0, 1))
         narrow = panels.high - panels.low <= 8 * np.spacing(panels.high)
         give_up = depth == _MAX_DEPTH - 1 or spent > _MAX_VALUES or len(parts.low) > _MAX_PANELS
