@@ -1,1 +1,10 @@
-"""Room: inputs."""
+"""Input statistics: exact, order-free, and the same in training, in a file, in the model and in serving."""
+
+from onesigma.inputs.layer import Standardize
+from onesigma.inputs.loading import load
+from onesigma.inputs.maxabs import MaxAbsScaler
+from onesigma.inputs.minmax import MinMaxScaler
+from onesigma.inputs.robust import RobustScaler
+from onesigma.inputs.standard import StandardScaler
+
+__all__ = ["MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler", "Standardize", "load"]
