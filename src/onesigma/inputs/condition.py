@@ -10,7 +10,7 @@ from onesigma.numbers.moments import Moments
 
 __all__ = ["ColumnCondition", "conditions_of"]
 
-_SHARE, _DEVIATIONS = 0.05, 8.0
+_SHARE, _DEVIATIONS = 0.25, 5.0
 _FAR_DEVIATIONS = 30.0
 _DIGITS_LOST = 3.0
 
@@ -90,7 +90,7 @@ def _outliers(moments: Moments) -> str:
     share = min(deviations * deviations / moments.count, 1.0)
     if not (deviations >= _DEVIATIONS and share >= _SHARE) and deviations < _FAR_DEVIATIONS:
         return ""
-    part = f" and makes up {100 * share:.0f} % of the variance" if share >= _SHARE else ""
+    part = f" and makes up {100 * share:.0f} % of the variance" if share >= 0.05 else ""
     return f"ruled by outliers: the {word} is {deviations:.0f} std from the mean{part}"
 
 

@@ -41,9 +41,9 @@ def open_source(
     """Open a table of numbers, whatever holds it. Nothing but its beginning is read.
 
     Args:
-        source: Path, glob or folder (Parquet, CSV, Arrow, Feather, NPY, NPZ, JSON lines, images); NumPy array, tensor,
-            pandas, Polars, DuckDB, or anything with the Arrow PyCapsule interface; dict of columns; iterable of
-            batches of any of these, such as a `DataLoader`.
+        source: Path, glob, folder, or a list of these (Parquet, CSV, Arrow, Feather, NPY, NPZ, JSON lines, images);
+            NumPy array, tensor, pandas, Polars, DuckDB, or anything with the Arrow PyCapsule interface; dict of
+            columns; iterable of batches of any of these, such as a `DataLoader`.
         columns: Names, patterns such as `"trip_*"`, or positions. None: every column of numbers.
         decimal: Keep the fractions of CSV text exact, as decimals: one tenth is one tenth, not the double next to it.
             It costs about twice the time, and the numbers differ in the last bits from those read as doubles.
@@ -86,12 +86,24 @@ def _same(block: Block) -> Block:
 
 
 def _sheets(source: Any, reading: Reading) -> tuple[list[Sheet], str]:
-    if not isinstance(source, str | Path):
-        return [_look(source, reading, name=_described(source))], _described(source)
-    files = find_files(source)
+    if _is_paths(source):
+        description = ", ".join(str(path) for path in source[:3]) + (f" and {len(source) - 3} more" * (len(source) > 3))
+        return _sheets_of(
+            [file for path in source for file in find_files(path)], reading, name=description
+        ), description
+    if isinstance(source, str | Path):
+        return _sheets_of(find_files(source), reading, name=str(source)), str(source)
+    return [_look(source, reading, name=_described(source))], _described(source)
+
+
+def _is_paths(source: Any) -> bool:
+    return isinstance(source, list | tuple) and bool(source) and all(isinstance(part, str | Path) for part in source)
+
+
+def _sheets_of(files: Sequence[Path], reading: Reading, *, name: str) -> list[Sheet]:
     if files[0].suffix.lower() in images.SUFFIXES:
-        return [images.look(files, name=str(source))], str(source)
-    return [look_at(file, reading) for file in files], str(source)
+        return [images.look(files, name=name)]
+    return [look_at(file, reading) for file in files]
 
 
 def _described(source: Any) -> str:
