@@ -2,25 +2,37 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from onesigma._errors import ScalerFileError, SourceError
-from onesigma.numbers.arrays import tensor_array
+from onesigma.numbers.arrays import Flat, flatten, tensor_array
 from onesigma.numbers.exact import Reader, encode_int
 from onesigma.numbers.moments import Moments
+from onesigma.numbers.sums import Sums
+from onesigma.numbers.tables import array_names, check_known, is_plain, named_columns
+from onesigma.numbers.tally import Tally
 
 __all__ = ["Columns"]
+
+
+class _Cell(NamedTuple):
+    """One column of a tally that nobody has read yet."""
+
+    tally: int
+    column: int
+    kind: str
+    divisor: int
+    nulls: int
 
 
 class Columns(Mapping[str, Moments]):
     """The `Moments` of every column of a table, in order, by name: `zero`, `of` a batch, or `merge`d.
 
     Immutable. Columns are matched by name; two summaries merge when they have the same names, in any order (the left
-    one's order stays).
+    one's order stays). Sums stay in arrays until a column is read, so that merging batches costs little.
 
     Example:
         >>> batches = [{"x": np.array([1.0, 2.0])}, {"x": np.array([6.0])}]
@@ -29,10 +41,12 @@ class Columns(Mapping[str, Moments]):
         (3.0, ['x'])
     """
 
-    __slots__ = ("_moments",)
+    __slots__ = ("_cells", "_read", "_tallies")
 
     def __init__(self, moments: Mapping[str, Moments]) -> None:
-        self._moments = dict(moments)
+        self._cells: dict[str, Moments | _Cell] = dict(moments)
+        self._read: dict[str, Moments] = {}
+        self._tallies: tuple[Tally, ...] = ()
 
     @classmethod
     def zero(cls, names: Iterable[str]) -> Self:
@@ -53,8 +67,39 @@ class Columns(Mapping[str, Moments]):
         Raises:
             SourceError: The shape does not fit, a column is missing, or it holds no numbers.
         """
-        columns = _columns(table, None if names is None else list(names))
-        return cls({name: _named(name, column, weights) for name, column in columns.items()})
+        if isinstance(table, torch.Tensor):
+            table = tensor_array(table)
+        chosen = None if names is None else list(names)
+        if isinstance(table, np.ndarray) and weights is None and is_plain(table):
+            return cls._of_table(table, array_names(table, chosen))
+        return cls._of_columns(named_columns(table, chosen), weights)
+
+    @classmethod
+    def _of_table(cls, table: np.ndarray, names: list[str]) -> Self:
+        kind = "bool" if table.dtype.kind == "b" else "number"
+        cells = {name: _Cell(0, column, kind, 1, 0) for column, name in enumerate(names)}
+        return cls._of_cells(cells, (Tally.of([table]),) if names else ())
+
+    @classmethod
+    def _of_columns(cls, columns: Mapping[str, Any], weights: Any) -> Self:
+        """Columns of one dtype share a tally; weighted ones and Python objects stand alone."""
+        flats = {name: _flat(name, column, weights) for name, column in columns.items()}
+        groups: dict[np.dtype[Any], list[np.ndarray]] = {}
+        cells: dict[str, Moments | _Cell] = {}
+        for name, flat in flats.items():
+            if weights is not None or flat.values.dtype.kind == "O" or flat.kind == "any":
+                cells[name] = Moments.of_flat(flat)
+                continue
+            group = groups.setdefault(flat.values.dtype, [])
+            cells[name] = _Cell(list(groups).index(flat.values.dtype), len(group), flat.kind, flat.divisor, flat.nulls)
+            group.append(flat.values.reshape(-1, 1))
+        return cls._of_cells(cells, tuple(map(Tally.of, groups.values())))
+
+    @classmethod
+    def _of_cells(cls, cells: Mapping[str, Moments | _Cell], tallies: tuple[Tally, ...]) -> Self:
+        columns = cls({})
+        columns._cells, columns._tallies = dict(cells), tallies
+        return columns
 
     def merge(self, other: Self) -> Self:
         """The moments of both tables' rows together.
@@ -63,6 +108,12 @@ class Columns(Mapping[str, Moments]):
             SourceError: The names differ, or a column's kinds do.
         """
         self._check_names(other)
+        cells = {name: _added(cell, other._cells[name]) for name, cell in self._cells.items()}
+        if _alike(self._tallies, other._tallies) and None not in cells.values():
+            tallies = tuple(left.merge(right) for left, right in zip(self._tallies, other._tallies, strict=True))
+            return self._of_cells({name: cell for name, cell in cells.items() if cell}, tallies)
+        if all(isinstance(cell, Moments) and cell == Moments.zero() for cell in self._cells.values()):
+            return other.select(self)
         return type(self)({name: moments.merge(other[name]) for name, moments in self.items()})
 
     def unmerge(self, other: Self) -> Self:
@@ -85,8 +136,8 @@ class Columns(Mapping[str, Moments]):
             SourceError: A name is none of the columns.
         """
         chosen = list(names)
-        _check_known(chosen, self._moments)
-        return type(self)({name: self._moments[name] for name in chosen})
+        check_known(chosen, self._cells)
+        return self._of_cells({name: self._cells[name] for name in chosen}, self._tallies)
 
     def to_bytes(self) -> bytes:
         """Canonical bytes: equal names in equal order with equal moments, equal bytes."""
@@ -119,13 +170,19 @@ class Columns(Mapping[str, Moments]):
         return hashlib.sha256(self.to_bytes()).hexdigest()[:32]
 
     def __getitem__(self, name: str) -> Moments:
-        return self._moments[name]
+        cell = self._cells[name]
+        if isinstance(cell, Moments):
+            return cell
+        if name not in self._read:
+            sums = Sums.of_tally(self._tallies[cell.tally], cell.column, divisor=cell.divisor)
+            self._read[name] = Moments.of_sums(sums, kind=cell.kind, nulls=cell.nulls)
+        return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._moments)
+        return iter(self._cells)
 
     def __len__(self) -> int:
-        return len(self._moments)
+        return len(self._cells)
 
     def __repr__(self) -> str:
         return f"Columns({', '.join(map(repr, self))})"
@@ -136,41 +193,22 @@ class Columns(Mapping[str, Moments]):
             raise SourceError(f"merge: the columns differ; missing: {missing}, not expected: {extra}.")
 
 
-def _named(name: str, column: Any, weights: Any) -> Moments:
+def _flat(name: str, column: Any, weights: Any) -> Flat:
     try:
-        return Moments.of(column, weights=weights)
+        return flatten(column, weights=weights)
     except SourceError as error:
         raise SourceError(f"column {name!r}: {error}") from None
 
 
-def _columns(table: Any, names: list[str] | None) -> dict[str, Any]:
-    """A table as columns by name, in order."""
-    if isinstance(table, torch.Tensor):
-        table = tensor_array(table)
-    if isinstance(table, np.ndarray):
-        return _array_columns(table, names)
-    if not isinstance(table, Mapping | pa.RecordBatch | pa.Table) and hasattr(table, "__arrow_c_stream__"):
-        table = pa.table(table)
-    if isinstance(table, pa.RecordBatch | pa.Table):
-        table = dict(zip(table.column_names, table.columns, strict=True))
-    if not isinstance(table, Mapping):
-        raise SourceError(f"Columns: wanted a table, got {type(table).__name__}; pass an array, Arrow data or a dict.")
-    if names is None:
-        return dict(table)
-    _check_known(names, table)
-    return {name: table[name] for name in names}
+def _alike(left: tuple[Tally, ...], right: tuple[Tally, ...]) -> bool:
+    """Whether tallies add up, array by array."""
+    return [(one.layout, len(one.finite)) for one in left] == [(one.layout, len(one.finite)) for one in right]
 
 
-def _array_columns(array: np.ndarray, names: list[str] | None) -> dict[str, Any]:
-    if array.ndim != 2:
-        raise SourceError(f"Columns: wanted rows × columns, got shape {array.shape}; see Columns.of_axes for more.")
-    names = [f"x{i}" for i in range(array.shape[1])] if names is None else names
-    if len(names) != array.shape[1] or len(set(names)) != len(names):
-        raise SourceError(f"Columns: wanted {array.shape[1]} distinct names, got {len(names)}: {names[:8]}.")
-    return dict(zip(names, array.T, strict=True))
-
-
-def _check_known(names: Iterable[str], known: Mapping[str, Any]) -> None:
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise SourceError(f"columns {missing} are not there; there are: {list(known)[:40]}.")
+def _added(left: Moments | _Cell, right: Moments | _Cell) -> Moments | _Cell | None:
+    """The cell of both, or None where they do not stand at the same place of the same kind of tally."""
+    if isinstance(left, Moments) and isinstance(right, Moments):
+        return left.merge(right)
+    if isinstance(left, _Cell) and isinstance(right, _Cell) and left[:4] == right[:4]:
+        return left._replace(nulls=left.nulls + right.nulls)
+    return None

@@ -2,13 +2,13 @@
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
 from onesigma._errors import ScalerFileError, SourceError
-from onesigma.numbers.arrays import flatten
+from onesigma.numbers.arrays import Flat, flatten
 from onesigma.numbers.exact import (
     Reader,
     decode_rational,
@@ -19,7 +19,7 @@ from onesigma.numbers.exact import (
     read_rational,
     root,
 )
-from onesigma.numbers.sums import sums_of
+from onesigma.numbers.sums import Sums, sums_of
 
 __all__ = ["Moments"]
 
@@ -96,21 +96,17 @@ class Moments:
             >>> Moments.of([Decimal("0.1"), Decimal("0.3")]).mean
             0.2
         """
-        flat = flatten(values, weights=weights)
-        sums = sums_of(flat)
-        return cls(
-            kind=flat.kind,
-            count=sums.count,
-            nulls=flat.nulls,
-            nans=sums.nans,
-            pos_infs=sums.pos_infs,
-            neg_infs=sums.neg_infs,
-            low=sums.minimum,
-            high=sums.maximum,
-            weight=sums.weight,
-            total=sums.total,
-            squares=sums.squares,
-        )
+        return cls.of_flat(flatten(values, weights=weights))
+
+    @classmethod
+    def of_flat(cls, flat: Flat) -> Self:
+        """The moments of a flat column."""
+        return cls.of_sums(sums_of(flat), kind=flat.kind, nulls=flat.nulls)
+
+    @classmethod
+    def of_sums(cls, sums: Sums, *, kind: str, nulls: int) -> Self:
+        """The moments that these sums stand for."""
+        return cls(kind=kind, nulls=nulls, **{field.name: getattr(sums, field.name) for field in fields(sums)})
 
     def merge(self, other: Self) -> Self:
         """The moments of both columns' values together; exact, commutative and associative.
@@ -263,12 +259,12 @@ class Moments:
         if reader.take(1) != b"\x01":
             raise ScalerFileError("Moments: these bytes begin with another version; read them with the onesigma of it.")
         kind = reader.take(reader.integer()).decode(errors="replace")
-        fields: dict[str, Any] = {name: reader.integer() for name in _COUNTS}
+        state: dict[str, Any] = {name: reader.integer() for name in _COUNTS}
         known = reader.take(1)[0]
         skipped = {name for name, bit in (("low", 1), ("high", 2)) if not known & bit}
-        fields |= {name: decode_rational(reader) for name in _RATIONALS if name not in skipped}
+        state |= {name: decode_rational(reader) for name in _RATIONALS if name not in skipped}
         reader.end()
-        return cls(kind=kind, **fields)._checked()
+        return cls(kind=kind, **state)._checked()
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; rationals as `[odd integer as text, power of two]`, a third item divides.

@@ -1,0 +1,94 @@
+"""Compiled loops over the values: bounds and exact sums of limbs, many lanes side by side; see `kernel`."""
+
+import numpy as np
+
+from onesigma.numbers.kernel import Array, compiled
+
+__all__ = ["clean", "scan_doubles", "scan_floats"]
+
+
+@compiled
+def scan_floats(
+    table: Array, rows: tuple[int, int], lanes: tuple[int, int], sigma: Array, bounds: Array, sums: Array
+) -> None:
+    """Bounds, and sums of two limbs, of `table[rows, lanes]` per lane; `sigma` is 1.5·2^(E+32)."""
+    bounds[0, :], bounds[1, :], bounds[2, :] = np.inf, -np.inf, np.inf
+    sums[:] = 0
+    low, high, least = bounds[0], bounds[1], bounds[2]
+    plain, aa, ab, bb = sums[0], sums[2], sums[3], sums[4]
+    none = np.float32(np.inf)
+    for i in range(rows[0], rows[1], 4):
+        row0, row1 = table[i, lanes[0] : lanes[1]], table[i + 1, lanes[0] : lanes[1]]
+        row2, row3 = table[i + 2, lanes[0] : lanes[1]], table[i + 3, lanes[0] : lanes[1]]
+        for j in range(row0.size):
+            x0, x1, x2, x3 = row0[j], row1[j], row2[j], row3[j]
+            low[j] = min(x0, x1, x2, x3, low[j])
+            high[j] = max(x0, x1, x2, x3, high[j])
+            m0, m1 = abs(x0) if x0 != 0 else none, abs(x1) if x1 != 0 else none
+            m2, m3 = abs(x2) if x2 != 0 else none, abs(x3) if x3 != 0 else none
+            least[j] = min(m0, m1, m2, m3, least[j])
+            cut = sigma[j]
+            y0, y1, y2, y3 = np.float64(x0), np.float64(x1), np.float64(x2), np.float64(x3)
+            a0, a1, a2, a3 = (y0 + cut) - cut, (y1 + cut) - cut, (y2 + cut) - cut, (y3 + cut) - cut
+            b0, b1, b2, b3 = y0 - a0, y1 - a1, y2 - a2, y3 - a3
+            plain[j] += (y0 + y1) + (y2 + y3)
+            aa[j] += (a0 * a0 + a1 * a1) + (a2 * a2 + a3 * a3)
+            ab[j] += (a0 * b0 + a1 * b1) + (a2 * b2 + a3 * b3)
+            bb[j] += (b0 * b0 + b1 * b1) + (b2 * b2 + b3 * b3)
+
+
+@compiled
+def scan_doubles(
+    table: Array, rows: tuple[int, int], lanes: tuple[int, int], sigma: Array, bounds: Array, sums: Array
+) -> None:
+    """Bounds, and sums of four limbs, of `table[rows, lanes]` per lane; `sigma` is 1.5·2^(E+32)."""
+    bounds[0, :], bounds[1, :], bounds[2, :] = np.inf, -np.inf, np.inf
+    sums[:] = 0
+    low, high, least = bounds[0], bounds[1], bounds[2]
+    plain, rest = sums[0], sums[1]
+    aa, ab, ac, ad, bd, cd, dd = sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], sums[8]
+    for i in range(rows[0], rows[1], 2):
+        row0, row1 = table[i, lanes[0] : lanes[1]], table[i + 1, lanes[0] : lanes[1]]
+        for j in range(row0.size):
+            x0, x1 = row0[j], row1[j]
+            low[j] = min(x0, x1, low[j])
+            high[j] = max(x0, x1, high[j])
+            m0, m1 = abs(x0) if x0 != 0 else np.inf, abs(x1) if x1 != 0 else np.inf
+            least[j] = min(m0, m1, least[j])
+            cut = sigma[j]
+            a0, a1 = (x0 + cut) - cut, (x1 + cut) - cut
+            r0, r1 = x0 - a0, x1 - a1
+            cut = cut * 2.0**-22
+            b0, b1 = (r0 + cut) - cut, (r1 + cut) - cut
+            r0, r1 = r0 - b0, r1 - b1
+            plain[j] += (x0 - r0) + (x1 - r1)
+            rest[j] += r0 + r1
+            cut = cut * 2.0**-22
+            c0, c1 = (r0 + cut) - cut, (r1 + cut) - cut
+            d0, d1 = r0 - c0, r1 - c1
+            # Products of one weight share a sum: 2ac + bb, ad + bc, 2bd + cc; at most four of 42 bits, 53 with rows.
+            aa[j] += a0 * a0 + a1 * a1
+            ab[j] += a0 * b0 + a1 * b1
+            ac[j] += (b0 * b0 + (a0 + a0) * c0) + (b1 * b1 + (a1 + a1) * c1)
+            ad[j] += (a0 * d0 + b0 * c0) + (a1 * d1 + b1 * c1)
+            bd[j] += (c0 * c0 + (b0 + b0) * d0) + (c1 * c1 + (b1 + b1) * d1)
+            cd[j] += c0 * d0 + c1 * d1
+            dd[j] += d0 * d0 + d1 * d1
+
+
+@compiled
+def clean(block: Array, bounds: Array, counts: Array) -> None:
+    """Zero what is not finite in a block of doubles; per lane, count NaN, +inf and −inf and note bounds of the rest."""
+    nans, pos_infs, neg_infs = counts[0], counts[1], counts[2]
+    low, high, least = bounds[0], bounds[1], bounds[2]
+    for row in block:
+        for j in range(row.size):
+            x = row[j]
+            finite = abs(x) < np.inf
+            row[j] = x if finite else 0.0
+            low[j] = min(low[j], x if finite else np.inf)
+            high[j] = max(high[j], x if finite else -np.inf)
+            least[j] = min(least[j], abs(x) if finite and x != 0.0 else np.inf)
+            nans[j] += x != x
+            pos_infs[j] += x == np.inf
+            neg_infs[j] += x == -np.inf

@@ -1,0 +1,276 @@
+"""Exact sums of many columns at once, as arrays of digits: what the compiled loops add to, and threads merge."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from threading import Lock
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from onesigma.numbers.digits import add_bits, add_integers, carry, digits_value, settle
+from onesigma.numbers.kernel import LANES, PADDING, RETRY, ROWS, SETTLED, STEP, SUMS, Array
+from onesigma.numbers.scans import clean, scan_doubles, scan_floats
+
+__all__ = ["Layout", "Tally"]
+
+_PIECE = 1 << 21  # values per job of a thread
+_REACH = 380  # exponents beyond which products of limbs over- or underflow
+_SIGMA = 1.5 * 2.0**32  # cuts on the grid of exponent 0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the digits of one type of column stand.
+
+    Attributes:
+        name: Type of the values.
+        bases: Power of two of the first digit of a sum, and of a sum of squares.
+        words: Number of digits of a sum, and of a sum of squares: room for the type's range and 2^40 rows.
+        spreads: Spread of exponents that a scan holds, and that one of the same values as doubles does.
+        smallest: Exponent of the smallest normal number.
+        bias: What was subtracted from every value.
+    """
+
+    name: str
+    bases: tuple[int, int]
+    words: tuple[int, int]
+    spreads: tuple[int, int] = (0, 0)
+    smallest: int = 0
+    bias: int = 0
+
+
+_FLOATS = Layout("float32", bases=(-224, -432), words=(14, 25), spreads=(19, 63), smallest=-126)
+_DOUBLES = Layout("float64", bases=(-1120, -2240), words=(71, 138), spreads=(34, 34), smallest=-1022)
+_INTEGERS = Layout("int64", bases=(0, 0), words=(6, 8))
+_UNSIGNED = Layout("uint64", bases=(0, 0), words=(6, 8), bias=1 << 63)
+
+
+class Tally:
+    """Counts, bounds and digits of columns of one layout.
+
+    Attributes:
+        layout: See `Layout`.
+        finite: Finite values per column.
+        nonfinite: NaN, +inf and −inf per column, shape (columns, 3).
+        low: Minimum per column, as doubles or as int64 less the bias.
+        high: Maximum.
+        total: Digits of the sum, shape (columns, words).
+        squares: Digits of the sum of squares.
+
+    Example:
+        >>> tally = Tally.of([np.array([[1.0, 2.0], [3.0, np.nan]])])
+        >>> tally.finite.tolist(), tally.sum_of(0), tally.squares_of(1)
+        ([2, 1], Fraction(4, 1), Fraction(4, 1))
+    """
+
+    __slots__ = ("finite", "high", "layout", "low", "nonfinite", "squares", "total")
+
+    def __init__(
+        self, layout: Layout, *, finite: Array, nonfinite: Array, low: Array, high: Array, total: Array, squares: Array
+    ) -> None:
+        self.layout, self.finite, self.nonfinite = layout, finite, nonfinite
+        self.low, self.high, self.total, self.squares = low, high, total, squares
+
+    @classmethod
+    def zero(cls, layout: Layout, columns: int) -> Self:
+        """The tally of no rows."""
+        floats = layout.smallest < 0
+        ends = (np.inf, -np.inf) if floats else (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
+        low, high = (np.full(columns, end, np.float64 if floats else np.int64) for end in ends)
+        total, squares = (np.zeros((columns, words), np.int64) for words in layout.words)
+        finite, nonfinite = np.zeros(columns, np.int64), np.zeros((columns, 3), np.int64)
+        return cls(layout, finite=finite, nonfinite=nonfinite, low=low, high=high, total=total, squares=squares)
+
+    @classmethod
+    def of(cls, tables: Sequence[Array]) -> Self:
+        """The tally of tables beside one another, each of shape (rows, columns) and all of one dtype, on all threads.
+
+        Threads are those of `torch.get_num_threads()`; their number changes no bit.
+        """
+        tally = cls.zero(_layout_of(tables[0].dtype), sum(table.shape[1] for table in tables))
+        jobs = list(_jobs(tally, tables))
+        threads = min(torch.get_num_threads(), len(jobs))
+        if threads < 2 or sum(table.size for table in tables) < _PIECE:
+            for job in jobs:
+                job()
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda job: job(), jobs))
+        return tally
+
+    def __getitem__(self, columns: slice) -> Self:
+        """The same tally of some columns: adding to it adds to this."""
+        names = ("finite", "nonfinite", "low", "high", "total", "squares")
+        return type(self)(self.layout, **{name: getattr(self, name)[columns] for name in names})
+
+    def merge(self, other: Self) -> Self:
+        """The tally of both tables' rows."""
+        both = self.zero(self.layout, len(self.finite))
+        both.add(self)
+        both.add(other)
+        return both
+
+    def add(self, other: "Tally") -> None:
+        """Merge another tally of the same layout into this one, in place."""
+        self.finite += other.finite
+        self.nonfinite += other.nonfinite
+        np.minimum(self.low, other.low, out=self.low)
+        np.maximum(self.high, other.high, out=self.high)
+        self.total += other.total
+        self.squares += other.squares
+        carry(self.total)
+        carry(self.squares)
+
+    def sum_of(self, column: int) -> Fraction:
+        """The exact sum of a column."""
+        return digits_value(self.total[column], self.layout.bases[0]) + self._count(column) * self.layout.bias
+
+    def squares_of(self, column: int) -> Fraction:
+        """The exact sum of squares of a column: Σ(x − b)² + 2b·Σ(x − b) + n·b²."""
+        bias = self.layout.bias
+        biased = digits_value(self.squares[column], self.layout.bases[1])
+        return (
+            biased
+            + 2 * bias * digits_value(self.total[column], self.layout.bases[0])
+            + self._count(column) * bias * bias
+        )
+
+    def bounds_of(self, column: int) -> tuple[Fraction, Fraction] | tuple[None, None]:
+        """Exact minimum and maximum of the finite values of a column."""
+        if not self._count(column):
+            return None, None
+        low, high = (Fraction(ends[column].item()) + self.layout.bias for ends in (self.low, self.high))
+        return low, high
+
+    def _count(self, column: int) -> int:
+        return int(self.finite[column])
+
+    def _fill(self, table: Array, lanes: tuple[int, int]) -> None:
+        """Add the columns `lanes` of a table contiguous in rows."""
+        self.finite += len(table)
+        if self.layout.smallest < 0:
+            _add_floats(self, table, lanes)
+            self.finite -= self.nonfinite.sum(axis=1)
+        else:
+            for view, _ in _views(table, lanes):
+                add_integers(view, self.low, self.high, self.total, self.squares)
+        carry(self.total)
+        carry(self.squares)
+
+
+def _layout_of(dtype: np.dtype[Any]) -> Layout:
+    if dtype.kind == "f":
+        return _DOUBLES if dtype.itemsize == 8 else _FLOATS
+    return _UNSIGNED if dtype == np.uint64 else _INTEGERS
+
+
+def _jobs(tally: Tally, tables: Sequence[Array]) -> Iterator[Callable[[], None]]:
+    """Pieces of tables, as calls that add them to the tally: tiles of columns, and of rows where they are many."""
+    lock, first = Lock(), 0
+    for table in tables:
+        rows, columns = table.shape
+        by_row = table.strides[1] == table.itemsize or rows < 8 * LANES
+        tile = min(max(columns, 1), LANES) if by_row else 1
+        for left in range(0, columns, tile):
+            lanes = (left, min(left + tile, columns))
+            target = tally[first + left : first + lanes[1]]
+            for start in range(0, rows, _PIECE // tile):
+                yield partial(_add_piece, target, table[start : start + _PIECE // tile], lanes, lock)
+        first += columns
+
+
+def _add_piece(target: Tally, table: Array, lanes: tuple[int, int], lock: Lock) -> None:
+    stored = "float32" if table.dtype == np.float16 else target.layout.name
+    if target.layout.bias:
+        table, lanes = (
+            (table[:, slice(*lanes)] ^ np.uint64(target.layout.bias)).view(np.int64),
+            (0, lanes[1] - lanes[0]),
+        )
+    elif table.dtype != stored or not table.flags.c_contiguous:
+        with np.errstate(invalid="ignore"):
+            table, lanes = np.ascontiguousarray(table[:, slice(*lanes)], dtype=stored), (0, lanes[1] - lanes[0])
+    piece = Tally.zero(target.layout, lanes[1] - lanes[0])
+    piece._fill(table, lanes)
+    with lock:  # the threads' order is their own; the sums are exact
+        target.add(piece)
+
+
+def _views(table: Array, lanes: tuple[int, int]) -> Iterator[tuple[Array, tuple[int, int]]]:
+    """The table, or, where it is narrow, the same memory with several rows in a line: most of it, then the rest."""
+    columns = table.shape[1]
+    if lanes != (0, columns) or 2 * columns > LANES:
+        yield table, lanes
+        return
+    while len(table):
+        group = max(1, min(LANES // columns, len(table) // STEP))
+        lines = len(table) // group
+        yield table[: lines * group].reshape(lines, group * columns), (0, group * columns)
+        table = table[lines * group :]
+
+
+def _add_floats(tally: Tally, table: Array, lanes: tuple[int, int]) -> None:
+    """Scan block by block on the last block's grid, again on its own where that fails, or the hard way."""
+    layout = tally.layout
+    scan = scan_floats if table.dtype == np.float32 else scan_doubles
+    limits = layout.spreads[0], layout.smallest
+    sums, bounds = np.empty((SUMS, LANES + PADDING)), np.empty((3, LANES + 2 * PADDING), table.dtype)
+    sigma = np.full(LANES, _SIGMA)
+    grid, shift = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
+    state = grid, shift, tally.low, tally.high, tally.total, tally.squares, layout.bases
+    for view, part in _views(table, lanes):
+        width = part[1] - part[0]
+        for start in range(0, len(view), ROWS):
+            stop = min(start + ROWS, len(view))
+            whole, answer = stop - (stop - start) % STEP, RETRY
+            while answer == RETRY and whole > start:
+                scan(view, (start, whole), part, sigma, bounds, sums)
+                answer = settle(bounds, sums, width, limits, sigma, *state)
+            rest = whole if answer == SETTLED else start
+            if rest < stop:
+                _add_hard_block(tally, view[rest:stop, slice(*part)])
+
+
+def _add_hard_block(tally: Tally, block: Array) -> None:
+    """Add a block of any values: the finite ones as doubles, scaled by powers of two, or bit by bit."""
+    height, lanes = block.shape
+    columns, layout = len(tally.finite), tally.layout
+    scratch = np.zeros((height + -height % STEP, lanes))
+    with np.errstate(invalid="ignore"):  # signaling NaNs turn into quiet ones
+        scratch[:height] = block
+    ends, counts = np.full((3, lanes), np.inf), np.zeros((3, lanes), np.int64)
+    ends[1] = -np.inf
+    clean(scratch[:height], ends, counts)
+    tally.nonfinite += counts.reshape(3, -1, columns).sum(axis=1).T
+    ends = ends.reshape(3, -1, columns)
+    low, high, least = ends[0].min(axis=0), ends[1].max(axis=0), ends[2].min(axis=0)
+    np.minimum(tally.low, low, out=tally.low)
+    np.maximum(tally.high, high, out=tally.high)
+    shift = _tame(tally, scratch, np.maximum(-low, high), least)
+    sums, bounds, sigma = np.empty((SUMS, lanes)), np.empty((3, lanes)), np.full(lanes, _SIGMA)
+    grid, unused = np.zeros(columns, np.int64), np.empty(columns)
+    state = grid, shift, unused, unused, tally.total, tally.squares, layout.bases
+    answer = RETRY
+    while answer == RETRY:
+        scan_doubles(scratch, (0, len(scratch)), (0, lanes), sigma, bounds, sums)
+        answer = settle(bounds, sums, lanes, (layout.spreads[1], layout.smallest), sigma, *state)
+    assert answer == SETTLED
+
+
+def _tame(tally: Tally, scratch: Array, top: Array, least: Array) -> Array:
+    """Add columns of too wide a spread bit by bit, and zero them; scale far ones by 2^−shift, and return that."""
+    layout, columns = tally.layout, len(tally.finite)
+    shift = np.zeros(columns, np.int64)
+    for c in np.flatnonzero(top > 0).tolist():
+        highest, lowest = (max(int(np.frexp(end[c])[1]) - 1, layout.smallest) for end in (top, least))
+        lanes = scratch[:, c::columns]
+        if highest - lowest > layout.spreads[1]:
+            add_bits(lanes.ravel(), tally.total[c], tally.squares[c], layout.bases)
+            lanes[:] = 0
+        elif abs(highest) > _REACH:
+            shift[c] = max(min(highest, 1000), -1000)
+            lanes *= 2.0 ** -float(shift[c])
+    return shift
