@@ -1,0 +1,226 @@
+"""Compiled loops of the counter-based random numbers; `random_tensor` does the same with tensor operations."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+
+from onesigma.numbers.probit import (
+    CENTER,
+    EXPONENT,
+    HALF_BITS,
+    LOGARITHM,
+    MANTISSA,
+    SIGN,
+    TAIL,
+    TAIL_BOTTOM,
+    TAIL_TOP,
+)
+
+__all__ = ["NORMAL", "UNIFORM", "fill"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+UNIFORM = 0
+NORMAL = 1
+
+_PIECE = 4096
+_GROUP = 64
+"""Normals that share one look at whether any of them lies in a tail (one group in nine has one)."""
+
+
+def compiled(function: _F) -> _F:
+    """`numba.njit` with the GIL released, IEEE 754 division and, where a folder can be written, code kept on disk."""
+    options = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+    try:
+        jitted: _F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        jitted = numba.njit(**options)(function)
+    return jitted
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fma(_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """a·b + c with one rounding."""
+    return types.float32(types.float32, types.float32, types.float32), lambda _, build, __, args: build.fma(*args)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _bits_of(_context: Any, value: Any) -> Any:
+    """The bits of a float32."""
+    return types.int32(types.float32), lambda _, build, __, args: build.bitcast(args[0], ir.IntType(32))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_of(_context: Any, bits: Any) -> Any:
+    """The float32 of these bits."""
+    return types.float32(types.int32), lambda _, build, __, args: build.bitcast(args[0], ir.FloatType())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefer_wide_vectors(_context: Any) -> Any:
+    """Compile the calling function by itself and with 512-bit vectors, which the compiler shuns by default.
+
+    This changes the speed, never a bit.
+    """
+
+    def emit(context: Any, build: Any, _: Any, __: Any) -> Any:
+        build.function.attributes.add("noinline")
+        # llvmlite's own `add` knows only attributes without a value.
+        set.add(build.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+_f32 = np.float32
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = (_f32(c) for c in LOGARITHM)
+_C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8 = (_f32(c) for c in CENTER)
+_T0, _T1, _T2, _T3 = (_f32(c) for c in TAIL_TOP)
+_B0, _B1, _B2, _B3 = (_f32(c) for c in TAIL_BOTTOM)
+_CUT, _SHIFTED_CUT = np.int32(HALF_BITS), np.int32(HALF_BITS + (EXPONENT << 23))
+_MANTISSA, _INT_MAX, _SIGN = np.int32(MANTISSA), np.int32(0x7FFFFFFF), np.uint32(SIGN)
+_TAIL, _HALF, _ONE, _WHOLE, _UNIT = np.int32(TAIL), _f32(0.5), _f32(1), _f32(2.0**32), _f32(2.0**-24)
+
+_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+_MULTIPLY_0, _MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+
+
+@compiled
+def _philox(words: np.ndarray, first: np.uint64, count: int, key: np.uint64) -> None:
+    """The blocks `first`, … of Philox4x32-10 (Salmon et al. 2011), two 32-bit words to one of 64."""
+    _prefer_wide_vectors()
+    for i in range(count):
+        counter = np.uint64(first) + np.uint64(i)
+        # 32-bit numbers in 64-bit lanes; the high halves may hold anything, the products read the low ones.
+        a, b, c, d = counter & _LOW, counter >> _32, np.uint64(0), np.uint64(0)
+        key_0, key_1 = key & _LOW, key >> _32
+        for _ in range(10):
+            product_0, product_1 = (a & _LOW) * _MULTIPLY_0, (c & _LOW) * _MULTIPLY_1
+            a, b = (product_1 >> _32) ^ b ^ key_0, product_1
+            c, d = (product_0 >> _32) ^ d ^ key_1, product_0
+            key_0, key_1 = (key_0 + _WEYL_0) & _LOW, (key_1 + _WEYL_1) & _LOW
+        words[2 * i] = (a & _LOW) | (b << _32)
+        words[2 * i + 1] = (c & _LOW) | (d << _32)
+
+
+@compiled
+def _signed(bits: np.uint32) -> np.int32:
+    return np.int32(bits ^ _SIGN)
+
+
+@compiled
+def _cells_to_the_end(bits: np.uint32) -> np.int32:
+    """Cells between this one and the nearer end."""
+    signed = _signed(bits)
+    return np.int32(np.int32(signed ^ np.int32(signed >> np.int32(31))) ^ _INT_MAX)
+
+
+@compiled
+def _r_of(bits: np.uint32) -> Any:
+    """r = 4 + log₂(1 − x²)."""
+    end = _f32(_cells_to_the_end(bits)) + _HALF
+    shifted = np.int32(_bits_of(end * (_WHOLE - end)) - _SHIFTED_CUT)
+    g = _float_of(np.int32(np.int32(shifted & _MANTISSA) + _CUT)) - _ONE
+    g2 = g * g
+    low = _fma(_fma(_L3, g, _L2), g2, _fma(_L1, g, _L0))
+    high = _fma(_fma(_L7, g, _L6), g2, _fma(_L5, g, _L4))
+    return _f32(np.int32(shifted >> np.int32(23))) + _fma(high, g2 * g2, low)
+
+
+@compiled
+def _central(bits: np.uint32) -> Any:
+    """The normal of these bits, unless it lies in a tail."""
+    r = _r_of(bits)
+    r2 = r * r
+    low = _fma(_fma(_C3, r, _C2), r2, _fma(_C1, r, _C0))
+    high = _fma(_fma(_C7, r, _C6), r2, _fma(_C5, r, _C4))
+    r4 = r2 * r2
+    return (_f32(_signed(bits)) + _HALF) * _fma(_C8, r4 * r4, _fma(high, r4, low))
+
+
+@compiled
+def _outer(bits: np.uint32) -> Any:
+    """The normal of these bits, which lies in a tail."""
+    r = _r_of(bits)
+    r2 = r * r
+    size = _fma(_fma(_T3, r, _T2), r2, _fma(_T1, r, _T0)) / _fma(_fma(_B3, r, _B2), r2, _fma(_B1, r, _B0))
+    return -size if _signed(bits) < 0 else size
+
+
+@compiled
+def _normals(values: np.ndarray, bits: np.ndarray, count: int, flags: np.ndarray) -> None:
+    _prefer_wide_vectors()
+    for j in range(count):
+        values[j] = _central(bits[j])
+        flags[j] = _cells_to_the_end(bits[j]) < _TAIL
+    # One in 512 lies in a tail; eight flags are looked at as one word.
+    words = flags.view(np.uint64)
+    for i in range((count + 7) >> 3):
+        if words[i] != 0:
+            for j in range(8 * i, 8 * i + 8):
+                if flags[j]:
+                    values[j] = _outer(bits[j])
+
+
+@compiled
+def _uniforms(values: np.ndarray, bits: np.ndarray, count: int) -> None:
+    _prefer_wide_vectors()
+    for j in range(count):
+        values[j] = _f32(np.int32(np.uint32(bits[j] >> np.uint32(8)))) * _UNIT
+
+
+@compiled
+def _truncate(bits: np.ndarray, count: int, first: np.uint64, num_cells: np.uint64) -> None:
+    """Map all 2³² cells onto the `num_cells` from `first` on, in order."""
+    _prefer_wide_vectors()
+    for j in range(count):
+        bits[j] = np.uint32(first + ((np.uint64(bits[j]) * num_cells) >> _32))
+
+
+@compiled
+def _finish(
+    out: np.ndarray, values: np.ndarray, scale: np.float32, offset: np.float32, minimum: np.float32, maximum: np.float32
+) -> None:
+    _prefer_wide_vectors()
+    for j in range(out.size):
+        out[j] = min(max(_fma(values[j], scale, offset), minimum), maximum)
+
+
+@compiled
+def fill(
+    out: np.ndarray,
+    starts: np.ndarray,
+    key: np.uint64,
+    kind: int,
+    first: np.uint64,
+    num_cells: np.uint64,
+    scale: np.float32,
+    offset: np.float32,
+    minimum: np.float32,
+    maximum: np.float32,
+) -> None:
+    """Row i of `out` gets the stream's values from index `starts[i]` on: base value · scale + offset, clamped."""
+    words = np.empty(_PIECE // 2, np.uint64)
+    bits, values, flags = words.view(np.uint32), np.empty(_PIECE, np.float32), np.empty(_PIECE, np.uint8)
+    for i in range(out.shape[0]):
+        done = 0
+        while done < out.shape[1]:
+            index = np.uint64(starts[i] + done)
+            skip = np.int64(index & np.uint64(3))
+            length = min(out.shape[1] - done, _PIECE - skip)
+            count = (skip + length + 7) & ~7
+            _philox(words, index >> np.uint64(2), count >> 2, key)
+            if num_cells <= _LOW:
+                _truncate(bits, count, first, num_cells)
+            if kind == UNIFORM:
+                _uniforms(values, bits, count)
+            else:
+                _normals(values, bits, count, flags)
+            _finish(out[i, done : done + length], values[skip : skip + length], scale, offset, minimum, maximum)
+            done += length
