@@ -6,5 +6,6 @@ from onesigma.inputs.maxabs import MaxAbsScaler
 from onesigma.inputs.minmax import MinMaxScaler
 from onesigma.inputs.robust import RobustScaler
 from onesigma.inputs.standard import StandardScaler
+from onesigma.inputs.standardize import standardize
 
-__all__ = ["MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler", "Standardize", "load"]
+__all__ = ["MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler", "Standardize", "load", "standardize"]

@@ -1,0 +1,5 @@
+"""`python -m onesigma` is the command line."""
+
+from onesigma.cli import main
+
+main()

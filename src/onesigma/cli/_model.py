@@ -1,0 +1,156 @@
+"""MODEL on the command line: `package.module:factory` or `file.py:factory`."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from onesigma._errors import ModelError
+
+__all__ = ["build_model", "find_factory"]
+
+_SIZES = {
+    "num_features": ("num_features", "in_features", "n_features", "num_inputs", "input_size", "input_dim"),
+    "num_classes": ("num_classes", "out_features", "n_classes", "num_outputs", "output_size", "output_dim"),
+}
+
+
+def find_factory(spec: str) -> Callable[..., Any]:
+    """The function (or class, or ready model) that `spec` names.
+
+    Raises:
+        ModelError: No colon, no such file or module, an import that fails, no such name in it.
+    """
+    where, colon, name = spec.rpartition(":")
+    if not colon or not where or not name:
+        raise ModelError(
+            f"MODEL {spec!r}: wanted 'package.module:factory' or 'file.py:factory', got no "
+            f"{'factory after a colon' if not colon else 'name on one side of the colon'}; e.g. 'my_model.py:build'."
+        )
+    module = _module_from_file(where) if where.endswith(".py") else _module_by_name(where)
+    if not hasattr(module, name):
+        raise ModelError(f"MODEL {spec!r}: {where} has no {name!r}{_suggestion(name, module)}.")
+    factory: Callable[..., Any] = getattr(module, name)
+    return factory
+
+
+def build_model(spec: str, *, num_features: int | None = None, num_classes: int | None = None) -> nn.Module:
+    """Call the factory, filling in the sizes of the data by parameter name, and check that a module came back.
+
+    A parameter called num_features, in_features, input_size … gets `num_features`; num_classes, out_features,
+    num_outputs … gets `num_classes`; other parameters need a default of their own.
+
+    Raises:
+        ModelError: The factory cannot be called so, raises, or returns no `nn.Module`.
+    """
+    factory = find_factory(spec)
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        raise ModelError(f"MODEL {spec!r}: wanted a function that returns an nn.Module, got {_kind(factory)}.")
+    arguments = _arguments(spec, factory, {"num_features": num_features, "num_classes": num_classes})
+    try:
+        model = factory(**arguments)
+    except Exception as error:
+        raise ModelError(f"MODEL {spec!r}: {_call(spec, arguments)} raised {_said(error)}.") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"MODEL {spec!r}: wanted an nn.Module from {_call(spec, arguments)}, got {_kind(model)}.")
+    return model
+
+
+def _arguments(spec: str, factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict[str, int]:
+    arguments: dict[str, int] = {}
+    for parameter in inspect.signature(factory).parameters.values():
+        known = next((size for size, names in _SIZES.items() if parameter.name in names), None)
+        if known is not None and sizes[known] is not None:
+            arguments[parameter.name] = int(sizes[known] or 0)
+        elif parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise ModelError(
+                f"MODEL {spec!r}: its parameter {parameter.name!r} has no default and onesigma fills in only "
+                f"num_features and num_classes (the latter needs --target); give it a default."
+            )
+    return arguments
+
+
+def _module_from_file(where: str) -> ModuleType:
+    path = Path(where)
+    if not path.is_file():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ModelError(f"MODEL: there is no file {where}{hint}")
+    # A name of its own: a user's random.py must not take the place of Python's.
+    name = f"_onesigma_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"MODEL: {where} cannot be loaded as Python.")
+    module = importlib.util.module_from_spec(spec)
+    # The file's neighbors are importable, as if it had been run as a script.
+    sys.path.insert(0, str(path.parent.resolve()))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"MODEL: importing {where} raised {_said(error)}{_line_of(error, path)}.") from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return module
+
+
+def _module_by_name(where: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name is not None and where.startswith(error.name):
+            raise ModelError(
+                f"MODEL: there is no module {error.name!r} to import (looked in the working directory and in "
+                f"{sys.prefix}); for a file write its path: '{where.replace('.', '/')}.py:…'."
+            ) from error
+        raise ModelError(f"MODEL: importing {where} raised {_said(error)}.") from error
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"MODEL: importing {where} raised {_said(error)}.") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def _suggestion(name: str, module: ModuleType) -> str:
+    public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    own = [key for key in public if getattr(getattr(module, key), "__module__", "") == module.__name__]
+    near = difflib.get_close_matches(name, own, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; it offers {', '.join(sorted(own))}" if own else "; it defines no function"
+
+
+def _call(spec: str, arguments: dict[str, int]) -> str:
+    return f"{spec.rpartition(':')[2]}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(". ")
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__name__} {value!r:.60}"
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f" (line {error.lineno})"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve() == path.resolve()
+    ]
+    return f" (line {lines[-1]})" if lines else ""

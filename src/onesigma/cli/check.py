@@ -1,0 +1,133 @@
+"""`onesigma check`: measure a model on a table, judge what was measured, and on request repair it."""
+
+import shlex
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+
+from onesigma._errors import ConfigError
+from onesigma.cli._model import build_model, find_factory
+from onesigma.cli._out import write_repair
+from onesigma.report.report import Report
+from onesigma.workflows import Problem, Repair, check_table, problem_from_file, repair
+
+__all__ = ["check"]
+
+Format = Literal["text", "json", "html", "sarif", "github", "junit"]
+
+
+def check(
+    model: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory.", metavar="MODEL")],
+    data: Annotated[Path, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")],
+    target: Annotated[str | None, typer.Option(help="Column to learn; without it there are no gradients.")] = None,
+    task: Annotated[
+        Literal["classification", "regression"] | None,
+        typer.Option(help="What the target is; text and up to 20 integers are classes unless said otherwise."),
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair a copy, measure it again, and write it to --out.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for what --fix makes.")] = None,
+    norm: Annotated[
+        Literal["before", "after"] | None,
+        typer.Option(help="With --fix: insert a BatchNorm before or after every nonlinearity."),
+    ] = None,
+    unsafe_fixes: Annotated[
+        bool, typer.Option("--unsafe-fixes", help="With --fix: also change the model's form (strip biases).")
+    ] = False,
+    select: Annotated[str, typer.Option(help="Codes or prefixes to judge by: INI,ACT301.")] = "",
+    ignore: Annotated[str, typer.Option(help="Codes or prefixes to leave out; INI:head.* at these layers.")] = "",
+    limit: Annotated[list[str] | None, typer.Option(help="A limit of your own: --limit INI201=3; repeatable.")] = None,
+    fail_on: Annotated[
+        Literal["info", "warning", "error", "never"], typer.Option(help="Least severity that gives exit code 1.")
+    ] = "warning",
+    format: Annotated[Format, typer.Option(help="What is written to stdout.")] = "text",
+    seed: Annotated[
+        int, typer.Option(help="Of the model as it is built, of the rows that are looked at, and of new weights.")
+    ] = 0,
+) -> None:
+    """Measure every layer of a model on your data and judge it; with --fix, repair a copy and prove it.
+
+    The factory gets the sizes of the data by name where it asks for them: num_features and num_classes (or in_features,
+    input_size, num_outputs, …). Nothing of the model or of the data is changed.
+
+    [bold]Exit codes[/]  0 clean · 1 findings of --fail-on or worse · 2 could not run
+
+    [bold]Examples[/]
+
+        onesigma check my_model.py:build --data wine.csv --target quality
+        onesigma check my_model.py:build --data wine.csv --target quality --fix --out fixed/
+        onesigma check package.models:Net --data trips.parquet --target fare --task regression --format json
+        onesigma check my_model.py:build --data wine.csv --select INI,ACT --limit INI201=3 --fail-on error
+    """
+    if fix and out is None:
+        raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
+    if (norm or unsafe_fixes or out) and not fix:
+        raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
+    find_factory(model)
+    problem = problem_from_file(data, target=target, task=task)
+    # The same command gives the same network, and so the same report.
+    torch.manual_seed(seed)
+    network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
+    judging = {"select": _listed(select), "ignore": _listed(ignore), "limits": _limits(limit or [])}
+    done: Repair | None = None
+    if fix:
+        with Console(stderr=True).status("measure") as status:
+            done = repair(
+                network, problem, norm=norm, strip=unsafe_fixes, seed=seed, on_step=status.update,
+                source=str(data), **judging,
+            )  # fmt: skip
+        report = done.report
+    else:
+        report = check_table(network, problem, seed=seed, **judging)
+    report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=fail_on)
+    _show(report, format=format)
+    if done is not None and out is not None:
+        written = write_repair(replace(done, report=report), out, spec=model, problem=problem, norm=norm)
+        Console(stderr=format != "text").print(written)
+    raise typer.Exit(report.exit_code)
+
+
+def _described(report: Report, *, model: str, data: Path, problem: Problem, seed: int, fail_on: FailOn) -> Report:
+    meta = replace(
+        report.meta,
+        model=model,
+        data=f"{data} ({len(problem.inputs)} rows, {problem.num_features} columns; {problem.describe()})",
+        command=shlex.join(["onesigma", *sys.argv[1:]]),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=seed,
+    )
+    return replace(report, meta=meta, fail_on=fail_on)
+
+
+def _show(report: Report, *, format: Format) -> None:
+    if format == "text":
+        Console().print(report)
+        return
+    form = {
+        "json": report.to_json,
+        "html": report.to_html,
+        "sarif": report.to_sarif,
+        "github": report.to_github,
+        "junit": report.to_junit,
+    }[format]
+    typer.echo(form())
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _limits(given: list[str]) -> dict[str, float]:
+    limits = {}
+    for entry in given:
+        code, _, value = entry.partition("=")
+        try:
+            limits[code.strip()] = float(value)
+        except ValueError:
+            raise ConfigError(f"--limit {entry!r}: wanted CODE=NUMBER, such as INI201=3.") from None
+    return limits

@@ -1,0 +1,134 @@
+"""`initialize_`: one call that leaves every layer where it should be, says what it did, and can undo it."""
+
+import warnings
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import nn
+
+from onesigma._errors import ConfigError, NoEffectWarning
+from onesigma._typing import Batches
+from onesigma.init.targets import Owners
+from onesigma.init.unit import UnitScale
+from onesigma.model.batches import Batch, first_batch
+from onesigma.model.capture import capture, recording
+from onesigma.model.edits import Edit, Edits
+from onesigma.model.graph import Call, Graph
+from onesigma.model.names import canonical_name, parameter_names, unwrapped
+from onesigma.model.state import preserved
+
+__all__ = ["initialize_"]
+
+_SCHEMES = ("unit",)
+
+
+def initialize_(
+    model: nn.Module, batches: Batches, *, scheme: str = "unit", seed: int = 0, skip: Collection[str] = ()
+) -> Edits:
+    """Set the weights of `model` so that every linear's pre-activation has std 1 on the first batch.
+
+    One forward pass in the mode that the model arrives in. As each layer is about to run its weight is drawn from
+    N(0, gain²/fan_in), with the gain of the nonlinearity that feeds it and fan_in by its role; as it has run, the
+    weight is divided by the std s of what came out, and the pass goes on with y/s. Biases are zero, gates of RNNs are
+    drawn per gate. Weights do not depend on the layout or on the order of layers: each is the stream of (seed, name).
+
+    Left alone, and said so in the edits: weights that are zero on purpose (they end a residual branch, gate a
+    product, or make the output), tied weights after their first use, frozen, derived and normalized weights, layers
+    that the batch never reaches, and whatever `skip` names. Norms, running statistics, gradients, modes and random
+    state stay bit for bit. If anything raises, the model is as it was.
+
+    Args:
+        model: Any module that can be run.
+        batches: One batch, or an iterable whose first batch is used; see `iterate_batches`. Targets are not needed.
+        scheme: "unit".
+        seed: With the canonical name of a parameter it makes the values; no global random state is used.
+        skip: Patterns of layers or parameters to leave alone: `["head", "blocks.*.gate.weight"]`.
+
+    Returns:
+        One edit per layer in execution order: `before` is the std as drawn, `after` as set.
+
+    Raises:
+        ConfigError: There is no such scheme.
+        CaptureError: The model raised.
+        BatchError: There is no batch that the model can be fed with.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(10, 200), nn.Tanh(), nn.Linear(200, 50))
+        >>> edits = initialize_(model, torch.randn(500, 10, generator=torch.Generator().manual_seed(1)))
+        >>> [(edit.layer, round(edit.after, 3)) for edit in edits]
+        [('0', 1.0), ('2', 1.0)]
+        >>> edits.undo()
+
+    Reference: the draw is that of He et al. 2015 (https://arxiv.org/abs/1502.01852) with exact gains; setting scales
+    from data in order of execution follows Mishkin & Matas 2016 (https://arxiv.org/abs/1511.06422).
+    """
+    if scheme not in _SCHEMES:
+        raise ConfigError(f"initialize_: scheme must be one of {', '.join(map(repr, _SCHEMES))}, got {scheme!r}.")
+    module = unwrapped(model)
+    batch = first_batch(batches).owned_by(module)
+    with preserved(module, parameters=False), torch.no_grad():
+        unit = _unit_scale(module, batch, seed=seed, skip=skip)
+        try:
+            with recording(module, listeners=[unit]) as recorder:
+                unit.recorder = recorder
+                recorder.run(batch)
+        except BaseException:
+            _restore(unit.saved)
+            raise
+    edits = Edits((*unit.edits, *_never_ran(module, recorder.graph)), (lambda: _restore(unit.saved),))
+    if not edits.applied:
+        warnings.warn("initialize_ set no layer: " + _why(edits), NoEffectWarning, stacklevel=2)
+    return edits
+
+
+def _unit_scale(model: nn.Module, batch: Batch, *, seed: int, skip: Collection[str]) -> UnitScale:
+    owners = Owners.of(model)
+    blank = {name for name, value in owners.parameters.items() if value.dim() > 1 and value.numel() and not value.any()}
+    zeros = _intended_zeros(capture(model, batch), blank) if blank else frozenset()
+    return UnitScale(owners, seed=seed, skip=skip, zeros=zeros, tied=_tied(model, owners.parameters))
+
+
+def _intended_zeros(graph: Graph, blank: Collection[str]) -> frozenset[str]:
+    """The blank weights whose output is added to a stream, multiplied into one, or is the model's own output."""
+    return frozenset(
+        name
+        for call in graph.of_kind("linear")
+        for name in (call.parameters.get("weight", ""),)
+        if name in blank and _opens_quietly(graph, call)
+    )
+
+
+def _opens_quietly(graph: Graph, call: Call) -> bool:
+    ends = [path.end for path in graph.sinks(call)]
+    return any(end is None or end.kind in ("join", "product", "loss") for end in ends)
+
+
+def _tied(model: nn.Module, parameters: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Canonical name → the other name, for weights that stand under two."""
+    first = {id(value): name for name, value in parameters.items()}
+    return {
+        first[id(value)]: canonical_name(name)
+        for name, value in model.named_parameters(remove_duplicate=False)
+        if id(value) in first and canonical_name(name) != first[id(value)]
+    }
+
+
+def _never_ran(model: nn.Module, graph: Graph) -> list[Edit]:
+    """A refusal per layer with a weight that this batch did not reach."""
+    seen = {name for call in graph.calls for names in call.origins.values() for name in names}
+    seen |= {name for call in graph.calls for name in call.parameters.values()}
+    return [
+        Edit(layer=name.rpartition(".")[0], action="draw weight", applied=False, reason="never ran on this batch")
+        for name, value in parameter_names(model).items()
+        if name not in seen and value.dim() > 1
+    ]
+
+
+def _restore(saved: Mapping[nn.Parameter, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in saved.items():
+            parameter.copy_(value)
+
+
+def _why(edits: Edits) -> str:
+    return "; ".join(f"{edit.layer}: {edit.reason}" for edit in edits.refused[:3]) or "it has no weights"

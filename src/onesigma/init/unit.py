@@ -1,0 +1,192 @@
+"""The scheme `unit`: an analytic draw, then the running pass itself sets every pre-activation std to 1."""
+
+import math
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from onesigma._errors import GainError
+from onesigma.init.fillers import normal_
+from onesigma.init.recurrent import draw_recurrent_
+from onesigma.init.targets import Owners, Target, find_target
+from onesigma.model.capture import Listener, Recorder, Site
+from onesigma.model.edits import Edit
+from onesigma.model.graph import Call, Graph
+from onesigma.numbers.gain import gain_of
+
+__all__ = ["UnitScale", "feeding_gain"]
+
+
+class UnitScale(Listener):
+    """Draws each weight as its layer is about to run, and rescales it by the std of what came out.
+
+    The draw is N(0, gain²/fan_in) with the gain of the nonlinearity that feeds the layer, from the stream
+    (seed, canonical name). Since the layer is linear in its weight and its bias is zero, W/s gives y/s: the pass goes
+    on with a pre-activation of std 1, and no layer runs twice.
+
+    Attributes:
+        edits: What was done, in execution order.
+        saved: Every parameter that was written, and its value before.
+    """
+
+    def __init__(
+        self,
+        owners: Owners,
+        *,
+        seed: int,
+        skip: Collection[str] = (),
+        zeros: Collection[str] = (),
+        tied: Mapping[str, str] | None = None,
+    ) -> None:
+        self.owners = owners
+        self.seed = seed
+        self.skip = tuple(skip)
+        self.zeros = frozenset(zeros)
+        self.tied = tied or {}
+        self.recorder: Recorder | None = None
+        self.edits: list[Edit] = []
+        self.saved: dict[nn.Parameter, torch.Tensor] = {}
+        self._set: dict[str, str] = {}
+        self._drawn: dict[int, tuple[Target, Call, str]] = {}
+
+    def before(self, site: Site) -> None:
+        """Draw the weight of a layer that is met for the first time."""
+        if site.call.kind == "recurrent":
+            self._draw_recurrent(site)
+        elif site.call.kind in ("linear", "embedding") and "weight" in site.weights:
+            target = find_target(site, self.owners)
+            if reason := self._reason_against(site.call, target):
+                self._refuse(site.call, reason)
+            elif isinstance(target, Target):
+                self._draw(site, target)
+
+    def after(self, site: Site, output: Any) -> Any:
+        """Rescale what was just drawn, so that the pass goes on at unit scale."""
+        if site.call.index not in self._drawn:
+            return output
+        target, call, how = self._drawn.pop(site.call.index)
+        std = float(output.float().std(correction=0))
+        if not math.isfinite(std) or std == 0:
+            reason = f"{how}; its output has std {std:g} on this batch, so only the analytic draw was made"
+            self.edits.append(Edit(layer=call.name, action="draw weight", before=std, after=std, reason=reason))
+            return output
+        try:
+            target.write(target.value / std)
+        except ValueError as error:
+            self.edits.append(
+                Edit(layer=call.name, action="draw weight", before=std, after=std, reason=f"{how}; {error}")
+            )
+            return output
+        _keep_padding(site, target)
+        scaled = output / std
+        after = float(scaled.float().std(correction=0))
+        self.edits.append(Edit(layer=call.name, action="draw and scale weight", before=std, after=after, reason=how))
+        return scaled
+
+    def _reason_against(self, call: Call, target: Target | str) -> str:
+        """Why the weight of this call is left alone; empty if it is not."""
+        if isinstance(target, str):
+            return target
+        if any(fnmatchcase(name, pattern) for pattern in self.skip for name in (call.layer, target.name)):
+            return "skipped as asked"
+        if target.name in self._set:
+            return f"reused: set when {self._set[target.name]!r} ran"
+        if target.name in self.zeros:
+            return "intended zero: it gates a branch or opens a head, and stays zero"
+        if not call.fan_in:
+            return "its fan_in is unknown"
+        return ""
+
+    def _refuse(self, call: Call, reason: str) -> None:
+        self.edits.append(Edit(layer=call.name, action="draw weight", applied=False, reason=reason))
+
+    def _draw(self, site: Site, target: Target) -> None:
+        call = site.call
+        gain, feeder = feeding_gain(self._graph, call)
+        std, how = gain / math.sqrt(call.fan_in), f"gain {gain:.4f} ({feeder}), fan_in {call.fan_in:g}"
+        if call.kind == "embedding" and target.name in self.tied:
+            std = 1 / math.sqrt(target.value.shape[-1])
+            how = f"tied to {self.tied[target.name]!r}: std 1/√{target.value.shape[-1]} keeps that head at unit scale"
+        self._save(*target.stored)
+        value = torch.empty(target.value.shape, dtype=torch.float32, device=target.value.device)
+        try:
+            target.write(normal_(value, std=std, key=(self.seed, target.name)).to(target.value.dtype))
+        except ValueError as error:
+            self._put_back(*target.stored)
+            self._refuse(call, str(error))
+            return
+        self._set[target.name] = call.name
+        _keep_padding(site, target)
+        self._zero_bias(site)
+        if call.kind == "embedding" and target.name in self.tied:
+            self.edits.append(Edit(layer=call.name, action="draw weight", after=std, reason=how))
+        else:
+            self._drawn[call.index] = (target, call, how)
+
+    def _zero_bias(self, site: Site) -> None:
+        bias = site.weights.get("bias")
+        if isinstance(bias, nn.Parameter) and bias.requires_grad:
+            self._save(bias)
+            bias.zero_()
+
+    def _draw_recurrent(self, site: Site) -> None:
+        call = site.call
+        targets = {role: find_target(site, self.owners, role=role) for role in site.weights}
+        plain = {role: target for role, target in targets.items() if isinstance(target, Target)}
+        reasons = [reason for target in targets.values() if (reason := self._reason_against(call, target))]
+        if reasons or not plain:
+            self._refuse(call, reasons[0] if reasons else "it has no weights")
+            return
+        for target in plain.values():
+            self._save(*target.stored)
+            self._set[target.name] = call.name
+        how = draw_recurrent_(
+            {role: target.value for role, target in plain.items()},
+            op=call.op,
+            seed=self.seed,
+            names={role: target.name for role, target in plain.items()},
+        )
+        self.edits.append(Edit(layer=call.name, action="draw gates", reason=how))
+
+    @property
+    def _graph(self) -> Graph:
+        assert self.recorder is not None
+        return self.recorder.graph
+
+    def _save(self, *parameters: nn.Parameter) -> None:
+        for parameter in parameters:
+            if parameter not in self.saved:
+                self.saved[parameter] = parameter.detach().clone()
+
+    def _put_back(self, *parameters: nn.Parameter) -> None:
+        for parameter in parameters:
+            parameter.copy_(self.saved.pop(parameter))
+
+
+def feeding_gain(graph: Graph, call: Call) -> tuple[float, str]:
+    """The gain of what feeds `call`, and its name: 1 for an input, a norm, a sum; the nonlinearity's own otherwise.
+
+    A dropout on the way, where it is active, divides the second moment by 1 − p and the gain follows.
+    """
+    path = graph.source(call)
+    gain, name = 1.0, "input" if path.end is None else path.end.op
+    if path.end is not None and path.end.kind == "activation" and path.end.function is not None:
+        try:
+            gain = gain_of(path.end.function)
+        except GainError:
+            name = f"{name}, of which no gain is known"
+    for passed in path.passed:
+        if passed.kind == "dropout" and passed.training:
+            gain *= math.sqrt(1 - float(passed.attributes.get("p", 0.0)))
+            name += " and dropout"
+    return gain, name
+
+
+def _keep_padding(site: Site, target: Target) -> None:
+    """The row of an embedding's padding index is zero and stays so."""
+    padding = site.arguments.get("padding_idx")
+    if site.call.kind == "embedding" and isinstance(padding, int) and padding >= 0:
+        target.value[padding].zero_()
