@@ -15,8 +15,6 @@ __all__ = ["Progress", "Statistic", "columns_of", "map_merge", "scan"]
 
 S = TypeVar("S")
 
-_SAVE_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -72,6 +70,7 @@ def scan(
     source: Source,
     *,
     checkpoint: str | Path | None = None,
+    save_every: float = 1.0,
     progress: Callable[[Progress], None] | None = None,
 ) -> Columns:
     """Return the exact moments of every column of a source, in one pass and bounded memory.
@@ -80,6 +79,7 @@ def scan(
         source: From `open_source`.
         checkpoint: File that keeps what was counted so far. If the process dies, the same call continues from there
             and ends with the same bits; it is removed at the end. Needs a source of files.
+        save_every: Seconds between two saves; longer where saving takes long.
         progress: Called after every block.
 
     Raises:
@@ -90,7 +90,7 @@ def scan(
         >>> scan(open_source({"miles": [100.0, 100_000.0]}))["miles"].mean
         50050.0
     """
-    return map_merge(source, columns_of(source), checkpoint=checkpoint, progress=progress)
+    return map_merge(source, columns_of(source), checkpoint=checkpoint, save_every=save_every, progress=progress)
 
 
 def map_merge(
@@ -98,6 +98,7 @@ def map_merge(
     statistic: Statistic[S],
     *,
     checkpoint: str | Path | None = None,
+    save_every: float = 1.0,
     progress: Callable[[Progress], None] | None = None,
 ) -> S:
     """Return the statistic of a whole source: `of` each block, then `merge`. The engine that is always there.
@@ -106,12 +107,13 @@ def map_merge(
         source: From `open_source`.
         statistic: See `Statistic`.
         checkpoint: See `scan`.
+        save_every: See `scan`.
         progress: See `scan`.
 
     Raises:
         SourceError: See `scan`.
     """
-    keeper = _Keeper(source, statistic, path=checkpoint)
+    keeper = _Keeper(source, statistic, path=checkpoint, save_every=save_every)
     state, start = keeper.load()
     began = time.monotonic()
     for block, position in _positioned(source, start):
@@ -133,10 +135,11 @@ def map_merge(
 class _Keeper(Generic[S]):
     """Saves a pass now and then, or never without a path."""
 
-    def __init__(self, source: Source, statistic: Statistic[S], *, path: str | Path | None) -> None:
+    def __init__(self, source: Source, statistic: Statistic[S], *, path: str | Path | None, save_every: float) -> None:
         self.statistic = statistic
         self.checkpoint = None if path is None else Checkpoint.of(source, statistic.name, path=path)
-        self.due = time.monotonic() + _SAVE_SECONDS
+        self.save_every = save_every
+        self.due = time.monotonic() + save_every
 
     def load(self) -> tuple[S, Position]:
         found = None if self.checkpoint is None else self.checkpoint.load()
@@ -149,7 +152,7 @@ class _Keeper(Generic[S]):
         if self.checkpoint is not None and now >= self.due:
             self.checkpoint.save(position, self.statistic.to_bytes(state))
             cost = time.monotonic() - now
-            self.due = now + max(_SAVE_SECONDS, 20 * cost)  # At most one part in twenty goes into saving.
+            self.due = now + max(self.save_every, 20 * cost if self.save_every else 0)  # One part in twenty at most.
 
     def done(self) -> None:
         if self.checkpoint is not None:

@@ -25,9 +25,19 @@ def look(path: Path, reading: Reading) -> Sheet:
         SourceError: An array of objects, text or complex numbers, or of more than two dimensions without an axis.
     """
     name, states = str(path), (state_of(path),)
-    if np.load(path, mmap_mode="r", allow_pickle=False).dtype.names:
+    dtype = _dtype_of(path)
+    if dtype.hasobject:
+        raise SourceError(f"{name}: holds Python objects, which only unpickling could read; save numbers instead.")
+    if dtype.names:
         return record_sheet(partial(_mapped, path), name=name, states=states)
     return array_sheet(partial(_mapped, path), name=name, axis=reading.axis, states=states)
+
+
+def _dtype_of(path: Path) -> np.dtype[Any]:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(file)[2]
 
 
 def _mapped(path: Path) -> Any:

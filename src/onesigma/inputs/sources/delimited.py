@@ -127,7 +127,7 @@ def _text_batches(layout: Layout, stream: Any, names: Sequence[str]) -> Iterator
 
 
 def _ragged(layout: Layout, row: arrow_csv.InvalidRow) -> str:
-    line = "a row" if row.number is None else f"line {row.number + layout.style.skip_lines}"
+    line = "a row" if row.number is None else f"line {row.number}"
     return (
         f"{layout.path}: {line} has {row.actual_columns} values, {row.expected_columns} wanted: "
         f"{row.text[:60]!r}; mend that line, or quote values that hold {layout.style.delimiter!r}."

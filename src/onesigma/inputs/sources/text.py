@@ -46,11 +46,20 @@ def numbers(text: pa.Array, *, decimal: bool = False, comma: bool = False) -> pa
 
 
 def first_not_a_number(text: pa.Array, *, comma: bool = False) -> tuple[int, str]:
-    """Return position and value of the first text that is not a number, for a message."""
-    for index, value in enumerate(text):
-        if numbers(pa.array([value.as_py()], pa.string()), comma=comma) is None:
-            return index, value.as_py()
-    return 0, str(text[0].as_py())  # Each alone is a number, or true and false: together they are not.
+    """Return position and value of the first text that is not a number, for a message.
+
+    Example:
+        >>> first_not_a_number(pa.array(["1", None, "2.5", "many", "few"]))
+        (3, 'many')
+    """
+    start, stop = 0, len(text)
+    while stop - start > 1:  # Everything before `start` is numbers; text[start:stop] is not.
+        middle = (start + stop) // 2
+        if numbers(text[start:middle], comma=comma) is None:
+            stop = middle
+        else:
+            start = middle
+    return start, str(text[start].as_py())
 
 
 def _first(casts: tuple[Callable[[pa.Array], pa.Array | None], ...], text: pa.Array) -> pa.Array | None:
