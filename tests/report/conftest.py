@@ -10,10 +10,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture
-def golden() -> Callable[[str, str], None]:
+def golden() -> Callable[[str | Path, str], None]:
     """Compare with `golden/name`; `UPDATE_GOLDEN=1 pytest tests/report` writes it instead: read the diff."""
 
-    def compare(name: str, text: str) -> None:
+    def compare(name: str | Path, text: str) -> None:
         path = GOLDEN / name
         if os.environ.get("UPDATE_GOLDEN"):
             path.write_bytes(text.encode())

@@ -296,8 +296,8 @@ def repaired(*, depth: int = 20, width: int = 64) -> Report:
     )
 
 
-def tiny(*, std: float = 0.05, name: str = "net.0") -> Report:
-    """Two layers, written by hand in round numbers: the same on every machine."""
+def tiny(*, std: float = 0.05, name: str = "net.0", everywhere: bool = False) -> Report:
+    """Two layers, written by hand in round numbers; with `everywhere`, `name` stands in every text there is."""
     before, after = _tiny_trace(std=40.0, name=name), _tiny_trace(std=std, name=name)
     small = finding(
         code="INI202",
@@ -317,7 +317,7 @@ def tiny(*, std: float = 0.05, name: str = "net.0") -> Report:
             Edit(layer="net.2.bias", action="zero bias", applied=False, reason="already zero"),
         )
     )
-    return Report(
+    report = Report(
         trace=after,
         findings=(small, flat),
         edits=edits,
@@ -326,6 +326,28 @@ def tiny(*, std: float = 0.05, name: str = "net.0") -> Report:
         curves={"before": (2.0, 1.5), "after": (1.1, 0.25)},
         predicted={name: 1.0},
     )
+    return _renamed(report, name=name) if everywhere else report
+
+
+def _renamed(report: Report, *, name: str) -> Report:
+    findings = tuple(
+        replace(each, name=name, message=name, fix=each.fix and name, expected=name, confidence=name)
+        for each in report.findings
+    )
+    trace = replace(
+        report.trace,
+        model=name,
+        inputs=tuple(
+            replace(each, name=name, columns=tuple(replace(column, name=name) for column in each.columns))
+            for each in report.trace.inputs
+        ),
+        loss=LossRecord(name=name, value=1.25, chance=1.1, chance_name=name),
+    )
+    edits = Edits(tuple(replace(edit, layer=name, action=name, reason=name) for edit in report.edits))
+    meta = replace(META, model=name, data=name, command=name, date=name, versions={name: name, "b": name, "c": name})
+    before, after = report.curves.values()
+    curves = {name: before, f"{name} ": after}
+    return replace(report, trace=trace, findings=findings, edits=edits, meta=meta, curves=curves)
 
 
 def _tiny_trace(*, std: float, name: str) -> Trace:

@@ -9,7 +9,7 @@ from rich.console import Console
 from onesigma.model.trace import Record, Signal, Trace
 from onesigma.report import Report
 from onesigma.report.rows import rows_of
-from onesigma.report.text import abbreviate, gauge, scale_color
+from onesigma.report.scale_table import abbreviate, gauge, scale_color
 
 from .samples import broken, finding, repaired, tiny
 

@@ -8,7 +8,7 @@ from onesigma.report._words import clean
 
 __all__ = ["Child", "Html", "join", "tag"]
 
-VOID = frozenset({"meta", "link", "br", "hr", "input"})
+VOID = frozenset({"link", "meta", "wbr"})
 
 
 class Html(str):

@@ -125,7 +125,7 @@ def rebinned(
         [0.375, 0.125, 0.125, 0.375]
     """
     total, shares = sum(histogram), [0.0] * bins
-    if not total or not all(map(math.isfinite, edges)):
+    if not total or not 0 <= edges[1] - edges[0] < math.inf:
         return shares
     width, cell = (edges[1] - edges[0]) / len(histogram), (high - low) / bins
     for index, count in enumerate(histogram):
@@ -139,7 +139,7 @@ def rebinned(
 
 def _overlaps(left: float, right: float, *, low: float, cell: float, bins: int) -> Iterator[tuple[int, float]]:
     """Which cells an interval falls into, and with which share of it."""
-    first, last = (min(max(math.floor((end - low) / cell), 0), bins - 1) for end in (left, right))
+    first, last = (math.floor(min(max((end - low) / cell, 0), bins - 1)) for end in (left, right))
     for target in range(first, last + 1):
         begin = left if target == first else low + target * cell
         end = right if target == last else low + (target + 1) * cell

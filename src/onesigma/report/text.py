@@ -1,40 +1,39 @@
 """A report in a terminal: the verdict, the scale of every layer, what was found and how to mend it."""
 
 import io
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from onesigma.model.edits import Edit
 from onesigma.model.trace import InputRecord
-from onesigma.report._words import arrow, clean, decimal, number, percent, shape
+from onesigma.report._words import arrow, clean, number, shape
 from onesigma.report.groups import Group, groups_of
-from onesigma.report.rows import Row, rows_of
+from onesigma.report.rows import rows_of
+from onesigma.report.scale_table import MARKS, ends, scale_table
 from onesigma.report.summary import plural
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report
 
-__all__ = ["MARKS", "gauge", "parts", "render", "scale_color"]
+__all__ = ["capture", "parts", "render"]
 
-MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("i", "cyan"), "": ("✓", "green")}
-"""Severity → mark and style; "" stands for nothing found."""
-
-MAX_ROWS = 60
 MAX_EDITS = 12
-WIDE, MEDIUM = 130, 80
-DETAILS = ("act. std", "sample std", "correlation", "saturated", "dead")
 
 
 def render(report: "Report", *, width: int, color: bool) -> str:
-    """The report as a terminal of `width` columns shows it, the same on every machine."""
+    """The report as a terminal of `width` columns shows it."""
+    return capture(parts(report, width=width), width=width, color=color)
+
+
+def capture(renderables: Iterable[RenderableType], *, width: int, color: bool) -> str:
+    """What a terminal would show, the same on every machine."""
+    file = io.StringIO()
     console = Console(
-        file=io.StringIO(),
+        file=file,
         width=width,
         color_system="standard" if color else None,
         force_terminal=color,
@@ -42,10 +41,8 @@ def render(report: "Report", *, width: int, color: bool) -> str:
         highlight=False,
         _environ={},
     )
-    for part in parts(report, width=width):
-        console.print(part)
-    file = console.file
-    assert isinstance(file, io.StringIO)
+    for renderable in renderables:
+        console.print(renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
@@ -55,7 +52,7 @@ def parts(report: "Report", *, width: int) -> Iterator[RenderableType]:
     rows = rows_of(report)
     if rows:
         yield Text()
-        yield _table(rows, width=width)
+        yield scale_table(rows, width=width)
     for group in groups_of(report):
         yield Text()
         yield from _group(group)
@@ -92,7 +89,7 @@ def _input(record: InputRecord) -> str:
     text = f"input {clean(record.name)} {shape(record.shape)} {record.kind}"
     stds = [column.std for column in record.columns]
     if stds:
-        return f"{text}, std {_ends(stds)}"
+        return f"{text}, std {ends(stds)}"
     return text if record.signal is None else f"{text}, std {number(record.signal.std)}"
 
 
@@ -101,107 +98,6 @@ def _before_after(report: "Report") -> str:
     before = report.before.trace.loss if report.before else None
     after = number(report.trace.loss.value)
     return arrow(number(before.value), after) if before else after
-
-
-def _table(rows: Sequence[Row], *, width: int) -> Table:
-    """One row per call; which columns there are depends on the width."""
-    compared = any(row.before for row in rows)
-    wide, medium = width >= WIDE + 30 * compared, width >= MEDIUM
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if medium else 1, 0, 0), header_style="dim")
-    table.add_column("layer", no_wrap=True, overflow="ellipsis", min_width=8)
-    if wide:
-        table.add_column("shape", no_wrap=True)
-    table.add_column("pre-act. std" if medium else "std", justify="right", no_wrap=True)
-    if medium:
-        table.add_column("0.01 ─ 1 ─ 100", no_wrap=True)
-    for title in (*(DETAILS if wide else ()), "gradient std" if medium else "gradient"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    name_width = max(width - (74 if wide else 60 if medium else 40 if compared else 32), 10)
-    for row, hidden in abbreviate(rows, limit=MAX_ROWS):
-        if hidden:
-            table.add_row(Text(f"⋮ {plural(len(hidden), 'more row')}", "dim"), *([""] if wide else []), _range(hidden))
-        else:
-            table.add_row(*_cells(row, wide=wide, medium=medium, name_width=name_width))
-    return table
-
-
-def _cells(row: Row, *, wide: bool, medium: bool, name_width: int) -> list[Text]:
-    std = row.preactivation.std if row.preactivation else None
-    label = clean(row.name if row.name == row.op or not medium else f"{row.name} {row.op}")
-    cells = [Text(label if len(label) <= name_width else "…" + label[1 - name_width :])]
-    if wide:
-        cells.append(Text(shape(row.record.shape), "dim"))
-    cells.append(Text(_pair(row, "preactivation", "std"), scale_color(std)))
-    if medium:
-        cells.append(Text(gauge(std), scale_color(std)))
-    if wide:
-        cells += [Text(_pair(row, "activated", "std")), Text(_pair(row, "result", "sample_std"))]
-        cells.append(Text(_pair(row, "result", "correlation", word=decimal)))
-        cells += [Text(_pair(row, "activity", name, word=percent)) for name in ("saturated", "dead_units")]
-    cells.append(Text(_pair(row, "gradient", "std")))
-    codes = dict.fromkeys((finding.code, MARKS[finding.severity][1]) for finding in row.findings)
-    return [*cells, Text(" ").join(Text(code, style) for code, style in codes)]
-
-
-def _pair(row: Row, part: str, name: str, *, word: Callable[[float | None], str] = number) -> str:
-    """One number, or `before → after` where there is a before."""
-    after = word(getattr(getattr(row, part), name, None))
-    if row.before is None:
-        return after
-    return arrow(word(getattr(getattr(row.before, part), name, None)), after)
-
-
-def gauge(std: float | None, *, width: int = 15) -> str:
-    """A std on a log axis from 0.01 to 100 with 1 in the middle: `·······┼·●·····`."""
-    if std is None:
-        return ""
-    cells = ["·"] * width
-    cells[width // 2] = "┼"
-    if math.isfinite(std):
-        decades = math.log10(std) if std > 0 else -2.0
-        cells[round((min(max(decades, -2.0), 2.0) + 2) / 4 * (width - 1))] = "●"
-    return "".join(cells)
-
-
-def scale_color(std: float | None) -> str:
-    """Green within 0.5 to 2, yellow within 0.1 to 10, else red."""
-    if std is None:
-        return ""
-    return "green" if 0.5 <= std <= 2 else "yellow" if 0.1 <= std <= 10 else "red"
-
-
-def abbreviate(rows: Sequence[Row], *, limit: int) -> Iterator[tuple[Row, Sequence[Row]]]:
-    """All rows, or the ends and the worst; the rows left out between two shown ones come as one group."""
-    keep = set(range(len(rows)))
-    if len(rows) > limit:
-        ends, worst = limit // 4, sorted(keep, key=lambda index: _badness(rows[index]), reverse=True)
-        keep = {*range(ends), *range(len(rows) - ends, len(rows)), *worst[: limit - 2 * ends]}
-    hidden: list[Row] = []
-    for index, row in enumerate(rows):
-        if index not in keep:
-            hidden.append(row)
-            continue
-        if hidden:
-            yield hidden[0], hidden
-            hidden = []
-        yield row, ()
-
-
-def _badness(row: Row) -> tuple[int, float]:
-    std = row.preactivation.std if row.preactivation else 1.0
-    distance = abs(math.log(std)) if 0 < std < math.inf else math.inf
-    return ("", "info", "warning", "error").index(row.severity), distance
-
-
-def _range(rows: Sequence[Row]) -> Text:
-    return Text(_ends([row.preactivation.std for row in rows if row.preactivation]), "dim")
-
-
-def _ends(values: Sequence[float]) -> str:
-    finite = [value for value in values if math.isfinite(value)]
-    low, high = (number(min(finite)), number(max(finite))) if finite else ("–", "–")
-    return low if low == high else f"{low} to {high}"
 
 
 def _group(group: Group) -> Iterator[RenderableType]:

@@ -113,9 +113,9 @@ def _distance(column: Column) -> float:
 
 def loss_gauge(loss: LossRecord, *, before: LossRecord | None) -> Html:
     """The measured loss on a bar, beside what guessing would cost."""
-    values = [loss.value, loss.chance or 0.0, before.value if before else 0.0]
-    high = 1.25 * max([value for value in values if math.isfinite(value)] + [1e-12])
-    x = Axis(low=min(0.0, *(value for value in values if math.isfinite(value))), high=high, start=8.0, end=552.0)
+    values = [value for value in (loss.value, loss.chance, before and before.value) if value is not None]
+    finite = [value for value in values if math.isfinite(value)]
+    x = Axis(low=min([0.0, *finite]), high=1.25 * max([1e-12, *finite]), start=8.0, end=552.0)
     chance = f"{loss.chance_name} = {number(loss.chance)}" if loss.chance_name else number(loss.chance)
     spoken = f"Loss {number(loss.value)}" + (f", by chance {chance}" if loss.chance is not None else "")
     spoken += f", before the fix {number(before.value)}" if before else ""

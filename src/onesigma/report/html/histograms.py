@@ -11,7 +11,7 @@ from onesigma.report.markup import Child, Html, tag
 from onesigma.report.rows import Row
 from onesigma.report.svg import Axis, bars, label, line, rebinned, svg
 
-__all__ = ["distributions", "picked"]
+__all__ = ["BOUNDED", "distributions", "picked"]
 
 MOST = 24
 """As many layers are drawn one by one; all of them stand in the table."""
@@ -105,7 +105,7 @@ def distributions(rows: Sequence[Row]) -> Html | None:
             note,
             "Above, the pre-activations from −4 to 4, what lies beyond at the ends; the thin line is the unit normal. ",
             "Below, what the nonlinearity makes of them. Tinted: where it is flat and passes no gradient. ",
-            "Grey outlines: before the fix." if any(row.before for row in rows) else "",
+            "Gray outlines: before the fix." if any(row.before for row in rows) else "",
         ),
     )
 

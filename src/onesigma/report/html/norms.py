@@ -1,4 +1,4 @@
-"""Normalisation layers: what goes in, what comes out, and the facts that were measured of their statistics."""
+"""Normalization layers: what goes in, what comes out, and the facts that were measured of their statistics."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ CAPTION = "In training mode a batch norm uses the moments of the batch, in eval 
 
 
 def norm_table(trace: Trace) -> Html | None:
-    """One row per normalisation; the columns after the mode are whatever was measured of any of them."""
+    """One row per normalization; the columns after the mode are whatever was measured of any of them."""
     records = list(trace.of_kind("norm"))
     if not records:
         return None
@@ -32,7 +32,7 @@ def norm_table(trace: Trace) -> Html | None:
         tag("thead", tag("tr", [tag("th", head, scope="col") for head in heads])),
         tag("tbody", [_row(record, names=names) for record in records]),
     )
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Normalisation layers")
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Normalization layers")
 
 
 def _row(record: Record, *, names: Sequence[str]) -> Html:

@@ -28,14 +28,15 @@ __all__ = ["document", "render"]
 PAGES = {code: rule.page for code, rule in RULES.items()}
 
 
-def render(report: "Report") -> str:
-    """The page of a report."""
+def render(report: "Report", *, changes: Html | None = None) -> str:
+    """The page of a report; `changes` is a section that stands before all others."""
     rows = rows_of(report)
-    sections = list(_sections(report, rows))
+    sections = [("changes", "Changes", section("changes", "Changes", changes))] if changes else []
+    sections += _sections(report, rows)
     body = [
         tag("a", "Skip to the findings", href="#findings", class_="skip"),
         header(report),
-        tag("main", verdict(report, rows), _contents(sections), [section for _, _, section in sections]),
+        tag("main", verdict(report, rows), _contents(sections), [content for _, _, content in sections]),
         _footer(report),
     ]
     return document(body, title=f"onesigma: {report.trace.model or report.meta.model}", embedded=_embedded(report))
@@ -68,7 +69,7 @@ def _sections(report: "Report", rows: tuple[Row, ...]) -> Iterator[tuple[str, st
         ("layers", "Layers", table(rows) if rows else None),
         ("distributions", "Distributions", distributions(rows)),
         ("units", "Units", units(rows)),
-        ("norms", "Normalisation", norm_table(trace)),
+        ("norms", "Normalization", norm_table(trace)),
         ("data", "Data", [*data(report)] or None),
         ("loss", "Loss", loss_gauge(trace.loss, before=before.trace.loss if before else None) if trace.loss else None),
         ("edits", "Edits", edit_table(report.edits) if report.edits else None),
@@ -76,7 +77,12 @@ def _sections(report: "Report", rows: tuple[Row, ...]) -> Iterator[tuple[str, st
     ]
     for name, title, content in parts:
         if content is not None:
-            yield name, title, tag("section", tag("h2", title), content, id=name)
+            yield name, title, section(name, title, content)
+
+
+def section(name: str, title: str, content: Child) -> Html:
+    """One part of the page, with its heading."""
+    return tag("section", tag("h2", title), content, id=name)
 
 
 def _contents(sections: list[tuple[str, str, Html]]) -> Html:

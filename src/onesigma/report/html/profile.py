@@ -62,6 +62,7 @@ def profile(rows: Sequence[Row]) -> Html:
 
 def _legend(rows: Sequence[Row], *, compared: bool) -> Html:
     words = [("pre", "pre-activation"), ("act", "activation")]
+    words += [("join", "residual stream")] if any(row.record.kind == "join" for row in rows) else []
     words += [("grad", "gradient")] if any(row.gradient for row in rows) else []
     words += [("old", "before the fix")] if compared else []
     words += [("plan", "predicted")] if any(row.predicted for row in rows) else []
@@ -91,22 +92,29 @@ def _picture(rows: Sequence[Row], *, frame: Frame, gradients: bool, spoken: str,
     return svg(parts, width=frame.width, height=frame.height, label=spoken, class_=class_, tabindex="0")
 
 
-def _forward(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, frame: Frame) -> Iterator[Html]:
-    old = [row.before for row in rows]
-    now, then = _stds(rows, "preactivation"), _stds(old, "preactivation")
+def _forward(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, frame: Frame) -> Iterator[Child]:
+    now, then = _stds(rows, "preactivation"), _stds([row.before for row in rows], "preactivation")
     activated, planned = _stds(rows, "activated"), [row.predicted for row in rows]
+    joins = [row.record.kind == "join" for row in rows]
     y = log_axis(_positive(now, then, activated, planned), start=bottom, end=top)
     yield _grid(y, frame=frame, title="forward: std of the signal")
     yield tag("rect", x=frame.left, y=y(BAND[1]), width=frame.width - frame.left - frame.right,
               height=y(BAND[0]) - y(BAND[1]), class_="band")  # fmt: skip
     yield line([(frame.left, y(1.0)), (frame.width - frame.right, y(1.0))], class_="one")
-    yield _series(then, x=x, y=y, name="old", radius=1.8)
-    yield _series(activated, x=x, y=y, name="act", radius=2.0)
-    yield _series(now, x=x, y=y, name="pre", radius=2.8)
+    # A residual stream grows with depth by design: it is a line of its own.
+    for stds, join, name, radius in (
+        (then, True, "old", 1.8),
+        (then, False, "old", 1.8),
+        (activated, None, "act", 2.0),
+        (now, True, "join", 2.8),
+        (now, False, "pre", 2.8),
+    ):
+        picked = [std if join in (None, is_join) else None for std, is_join in zip(stds, joins, strict=True)]
+        yield _series(picked, x=x, y=y, name=name, radius=radius)
     yield from (_cross(x(i), y(std)) for i, std in enumerate(planned) if std is not None and 0 < std < math.inf)
 
 
-def _backward(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, frame: Frame) -> Iterator[Html]:
+def _backward(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, frame: Frame) -> Iterator[Child]:
     now, then = _stds(rows, "gradient"), _stds([row.before for row in rows], "gradient")
     seen = _positive(now, then)
     middle = seen[-1] if seen else 1.0
@@ -125,20 +133,15 @@ def _positive(*series: Sequence[float | None]) -> list[float]:
     return [std for stds in series for std in stds if std is not None and 0 < std < math.inf]
 
 
-def _series(stds: Sequence[float | None], *, x: Axis, y: Axis, name: str, radius: float) -> Html:
+def _series(stds: Sequence[float | None], *, x: Axis, y: Axis, name: str, radius: float) -> Html | None:
     """A line with dots. What the axis cannot hold, zero and NaN among it, is marked at the foot."""
-    places = [None if std is None or not math.isfinite(std) else (x(i), y(std)) for i, std in enumerate(stds)]
-    dots = [place for place in places if place] if len(stds) <= MAX_DOTS else []
-    off = [] if name == "old" else [place for place, std in zip(map(x, range(len(stds))), stds, strict=True)
-                                    if std is not None and not (std > 0 and y.holds(std))]  # fmt: skip
-    # A path without a point would be drawn as nothing, but would still be sent.
-    return tag(
-        "g",
-        line(places) if any(places) else None,
-        points(dots, radius=radius) if dots else None,
-        points([(place, y.start) for place in off], radius=4.0, class_="off") if off else None,
-        class_=f"series {name}",
-    )
+    known = [(x(index), std) for index, std in enumerate(stds) if std is not None]
+    held = [(place, y(std)) for place, std in known if std > 0 and y.holds(std)]
+    off = [(place, y.start) for place, std in known if not (std > 0 and y.holds(std))] if name != "old" else []
+    dots = held if len(stds) <= MAX_DOTS else []
+    parts = [line(held) if held else None, points(dots, radius=radius) if dots else None]
+    parts.append(points(off, radius=4.0, class_="off") if off else None)
+    return tag("g", parts, class_=f"series {name}") if known else None
 
 
 def _cross(x: float, y: float) -> Html:

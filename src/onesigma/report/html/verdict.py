@@ -1,11 +1,13 @@
 """The head of the page: what was looked at, the verdict, the numbers that carry it, and what to do first."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onesigma.report._words import number, percent
 from onesigma.report.groups import Group, groups_of
+from onesigma.report.html.histograms import BOUNDED
 from onesigma.report.markup import Html, tag
 from onesigma.report.rows import Row
 from onesigma.report.summary import plural
@@ -74,8 +76,9 @@ def _advice(report: "Report", *, groups: Sequence[Group]) -> str:
 def _tiles(report: "Report", rows: Sequence[Row]) -> Iterator[Html]:
     then = [row.before for row in rows if row.before]
     yield from _tile("Pre-activation std", _span(rows, "preactivation"), before=_span(then, "preactivation"))
-    yield from _tile("Gradient std, first : last", _ratio(rows), before=_ratio(then))
-    yield from _tile("Flattest activation", _saturation(rows), before=_saturation(then))
+    yield from _tile("Gradient std, first : last hidden", _ratio(rows), before=_ratio(then))
+    yield from _tile("Most saturated layer", _saturated(rows), before=_saturated(then))
+    yield from _tile("Most dead units in a layer", _dead(rows), before=_dead(then))
     loss, old = report.trace.loss, report.before.trace.loss if report.before else None
     if loss:
         note = f"by chance {number(loss.chance)}" if loss.chance is not None else ""
@@ -98,13 +101,19 @@ def _span(rows: Sequence[Row], part: str) -> str:
 
 
 def _ratio(rows: Sequence[Row]) -> str:
-    stds = [row.gradient.std for row in rows if row.gradient]
+    stds = [row.gradient.std for row in rows if row.gradient and row.activation]
     return number(stds[0] / stds[-1]) if len(stds) > 1 and stds[-1] > 0 else ""
 
 
-def _saturation(rows: Sequence[Row]) -> str:
-    shares = [row.activity.saturated for row in rows if row.activity]
-    return percent(max(shares)) if shares else ""
+def _saturated(rows: Sequence[Row]) -> str:
+    # Half of a rectifier is flat by design; for those the dead units are what counts.
+    bounded = [row.activity for row in rows if row.activity and row.activation and row.activation.op in BOUNDED]
+    return percent(max(activity.saturated for activity in bounded)) if bounded else ""
+
+
+def _dead(rows: Sequence[Row]) -> str:
+    others = [row.activity for row in rows if row.activity and row.activation and row.activation.op not in BOUNDED]
+    return percent(max(activity.dead_units for activity in others)) if others else ""
 
 
 def card(group: Group) -> Html:
@@ -125,4 +134,6 @@ def fix(group: Group) -> Html | None:
     """The fix as code."""
     if not group.fix:
         return None
-    return tag("pre", tag("code", group.fix), tag("button", "copy", type="button", class_="copy"))
+    # A line may break after a dot, a bracket or a comma; the copied text has no trace of it.
+    pieces = [[piece, tag("wbr")] for piece in re.split(r"(?<=[.(,])", group.fix)]
+    return tag("pre", tag("code", pieces), tag("button", "copy", type="button", class_="copy"))
