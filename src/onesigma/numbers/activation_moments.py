@@ -14,7 +14,7 @@ from .lobatto import Array
 from .pointwise import Pointwise, pointwise
 from .quadrature import Grid
 
-__all__ = ["ActivationMoments", "activation_moments", "positive"]
+__all__ = ["ActivationMoments", "activation_moments", "moments_of", "positive"]
 
 _VANISHING = 1e-26  # of E[f²]: what is below is the rounding of a zero
 _DIVERGED = 1e-4  # relative error, or share of narrow panels, from which on E[f′²] is called infinite
@@ -72,14 +72,14 @@ def activation_moments(f: Activation | str) -> ActivationMoments:
     section 3, https://arxiv.org/abs/1611.01232 (chi, the variance map).
     """
     name = f if isinstance(f, str) else torch_name(f)
-    return _moments(pointwise(f)) if name is None else _named_moments(*canonical_name(name))  # type: ignore[arg-type]
+    return moments_of(pointwise(f)) if name is None else _named_moments(*canonical_name(name))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)
 def _named_moments(name: str, arguments: tuple[float, ...]) -> ActivationMoments:
     spelled = f"{name}({', '.join(f'{argument:g}' for argument in arguments)})" if arguments else name
     if name not in GATED:
-        return _moments(function_of(spelled))
+        return moments_of(function_of(spelled))
     if arguments:
         raise GainError(f"{spelled}: a gated pair takes no arguments.")
     return _gated(name, _named_moments(GATED[name], ()))
@@ -102,7 +102,7 @@ def _gated(name: str, gate: ActivationMoments) -> ActivationMoments:
     )
 
 
-def _moments(f: Pointwise) -> ActivationMoments:
+def moments_of(f: Pointwise) -> ActivationMoments:
     """Integrate f and its slope, and read off every moment."""
     grid, values, (slope_second, slope_error) = _with_slope(f)
     mean = grid.expectation(values)

@@ -76,4 +76,5 @@ class _Smoothed:
         inner = edges[:, :-1, None] + half * (1 + _NODES)
         weights = half * _WEIGHTS * np.exp(-(inner**2) / 2) / math.sqrt(2 * math.pi)
         values = self.evaluate((self.shared * points[:, None, None] + self.own * inner).ravel())
-        return (values.reshape(-1, *inner.shape) * weights).sum(axis=(-2, -1))
+        smoothed: Array = (values.reshape(-1, *inner.shape) * weights).sum(axis=(-2, -1))
+        return smoothed

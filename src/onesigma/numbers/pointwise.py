@@ -44,6 +44,14 @@ class Pointwise:
         """C, the number of functions that f is."""
         return self.trailing[0] if self.trailing else 1
 
+    def of(self, inner: Activation) -> "Pointwise":
+        """z ↦ f(inner(z))."""
+        return replace(self, function=lambda x: self.function(inner(x)))
+
+    def odd_part(self) -> "Pointwise":
+        """z ↦ f(z) − f(−z)."""
+        return replace(self, function=lambda x: self.function(x.clone()) - self.function(-x))
+
     def __call__(self, points: Array) -> Array:
         """The values, (C, P)."""
         with _neutral():
