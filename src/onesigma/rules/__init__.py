@@ -1,8 +1,21 @@
 """The linter of signals: rules with codes, pages, limits, and a judgment of what was measured."""
 
+from onesigma.rules._config import Config, configure
 from onesigma.rules._finding import SEVERITIES, Finding, Severity
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._registry import RULES, judge, selected
 from onesigma.rules._rule import Rule
 
-__all__ = ["RULES", "SEVERITIES", "Finding", "Levels", "Limits", "Rule", "Severity", "judge", "selected"]
+__all__ = [
+    "RULES",
+    "SEVERITIES",
+    "Config",
+    "Finding",
+    "Levels",
+    "Limits",
+    "Rule",
+    "Severity",
+    "configure",
+    "judge",
+    "selected",
+]

@@ -5,8 +5,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from onesigma.model.trace import Record, Trace
-from onesigma.rules._finding import Finding
-from onesigma.rules._flow import Flow
+from onesigma.rules._finding import SEVERITIES, Finding
+from onesigma.rules._flow import Flow, spread
 
 __all__ = ["with_causes"]
 
@@ -14,13 +14,13 @@ _CAUSES: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "INP102": ("INP101",),
         "INI201": ("NUM901", "INP101", "INP106", "INI204", "INI201"),
-        "INI202": ("NUM901", "STR802", "INP101", "INP106", "INI202"),
+        "INI202": ("NUM901", "STR802", "ACT301", "ACT302", "INP101", "INP106", "INI202"),
         "INI203": ("STR802", "INI201", "INI202"),
         "ACT301": ("INI201", "INP101", "INP106"),
-        "ACT302": ("INI204", "INI201", "INP101", "INP106"),
+        "ACT302": ("INI204", "INI201", "INI202", "INP101", "INP106"),
         "ACT303": ("INI204", "INI201", "INP101", "INP106"),
-        "ACT304": ("STR802", "INI202", "INI204", "ACT301", "ACT302", "INI203", "INP101", "INP106"),
-        "GRA401": ("LOS704", "STR802", "ACT301", "ACT302", "INI202", "INI203", "ACT304"),
+        "ACT304": ("STR802", "INI204", "INI202", "ACT301", "ACT302", "INI203", "INP101", "INP106"),
+        "GRA401": ("LOS704", "STR802", "ACT301", "ACT302", "INI202", "INI203", "ACT304", "INP101"),
         "GRA402": ("INI201", "INI203", "INI205"),
         "UPD502": ("GRA401", "LOS704"),
         "NRM603": ("NRM602", "NRM604", "NRM606"),
@@ -45,6 +45,9 @@ def with_causes(trace: Trace, findings: Iterable[Finding]) -> list[Finding]:
 def _direct(finding: Finding, found: Sequence[Finding], flow: Flow) -> Finding | None:
     """The finding next upstream that explains this one."""
     record = flow.by_index.get(finding.index)
+    twin = next((other for other in found if other.code == "INI204" and other.index == finding.index >= 0), None)
+    if twin is not None and finding.code in ("INI201", "INI202"):
+        return twin
     if record is not None and finding.code in ("INI201", "INI202") and _is_to_blame(record, finding.code):
         return None
     upstream = flow.ancestors(finding.index) if record is not None else set(flow.by_index)
@@ -57,6 +60,8 @@ def _direct(finding: Finding, found: Sequence[Finding], flow: Flow) -> Finding |
 
 def _explains(other: Finding, finding: Finding, *, upstream: set[int], flow: Flow) -> bool:
     """Data lies before every call; a gradient comes from behind, so its causes may be anywhere."""
+    if SEVERITIES.index(other.severity) < min(SEVERITIES.index(finding.severity), 1):
+        return False
     if other.code in ("INP101", "INP106") and finding.code in ("INI202", "ACT304"):
         return _is_small(other, flow)
     if other.index < 0 or not finding.code.startswith(("INI", "ACT", "NUM")):
@@ -65,11 +70,11 @@ def _explains(other: Finding, finding: Finding, *, upstream: set[int], flow: Flo
 
 
 def _is_small(data: Finding, flow: Flow) -> bool:
-    """This input misses unit scale from below: only then does it explain what is too small."""
+    """This input varies too little: only then does it explain what is too small."""
     record = flow.by_index.get(data.index)
     inputs = (each.signal for each in flow.trace.inputs if f"inputs.{each.name}" == data.layer)
     signal = record.output if record is not None else next(inputs, None)
-    return signal is not None and signal.rms < 1
+    return signal is not None and spread(signal) < 1
 
 
 def _is_to_blame(record: Record, code: str) -> bool:

@@ -19,7 +19,13 @@ def excess(loss: LossRecord | None) -> float | None:
     words = f"{loss.name} {loss.chance_name}".lower()
     is_squared = "mse" in words or "variance" in words
     if not (is_squared or any(word in words for word in ("l1", "deviation", "huber", "absolute"))):
-        return loss.value - loss.chance
+        return (loss.value - loss.chance) / _summed(loss.chance, loss.chance_name)
     if loss.value <= 0 or loss.chance <= 0:
         return None
     return (0.5 if is_squared else 1.0) * math.log(loss.value / loss.chance)
+
+
+def _summed(chance: float, name: str) -> float:
+    """How many times the named level the chance is: the number of entries for a sum, 1 for a mean."""
+    word, _, number = name.partition(" ")
+    return chance / math.log(float(number)) if word == "log" and number.isdigit() and float(number) > 1 else 1.0

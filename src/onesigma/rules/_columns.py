@@ -1,36 +1,47 @@
 """What rules about inputs share: which columns weights read, and how large a column is."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onesigma.model.trace import Column, InputRecord
 from onesigma.rules._flow import Flow
 
-__all__ = ["factor_off", "fed_inputs", "first_layer_compensates", "label", "scale"]
+__all__ = ["farthest", "fed_inputs", "first_layer_compensates", "label", "scale"]
 
 _RAW_KINDS = ("features", "sequence", "image", "other")
 
 
 def scale(column: Column) -> float:
-    """The larger of a column's std and a sixth of its range: for a Gaussian the same, for a sparse column its reach.
+    """The larger of a column's std and a quarter of its range: so a rare column counts by how far it reaches.
 
     Example:
-        >>> scale(Column(name="rare", mean=0.01, std=0.1, minimum=0.0, maximum=1.0)) == 1 / 6
+        >>> scale(Column(name="rare", mean=0.01, std=0.1, minimum=0.0, maximum=1.0))
+        0.25
+    """
+    return max(column.std, (column.maximum - column.minimum) / 4)
+
+
+def farthest(columns: Iterable[Column]) -> tuple[Column, float] | None:
+    """The column that tells how far data are off unit scale, with the factor; None where nothing varies.
+
+    Data are too large if one column's rms is, and too small only if even the widest column is: a rare column
+    among others harms nobody.
+
+    Example:
+        >>> proline = Column(name="proline", mean=30.0, std=40.0, minimum=-70.0, maximum=90.0)
+        >>> hue = Column(name="hue", mean=0.0, std=0.01, minimum=0.0, maximum=0.02)
+        >>> farthest([proline, hue]) == (proline, 50.0)
         True
     """
-    return max(column.std, (column.maximum - column.minimum) / 6)
+    varying = [column for column in columns if column.std > 0 and math.isfinite(column.std)]
+    if not varying:
+        return None
+    loudest, widest = max(varying, key=_rms), max(varying, key=scale)
+    return (loudest, _rms(loudest)) if _rms(loudest) >= 1 / scale(widest) else (widest, 1 / scale(widest))
 
 
-def factor_off(column: Column) -> float:
-    """By which factor the column misses unit scale; 1 where it cannot be told.
-
-    Example:
-        >>> factor_off(Column(name="proline", mean=0.0, std=50.0, minimum=-100.0, maximum=100.0))
-        50.0
-    """
-    if column.std == 0 or not math.isfinite(column.std):
-        return 1.0
-    return max(math.hypot(column.mean, column.std), 1 / scale(column), 1.0)
+def _rms(column: Column) -> float:
+    return math.hypot(column.mean, column.std)
 
 
 def label(data: InputRecord, column: Column) -> str:

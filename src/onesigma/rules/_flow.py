@@ -131,11 +131,15 @@ class Flow:
     def bottlenecks(self) -> tuple[Record, ...]:
         """The records that all of the gradient passes: no differentiable edge spans them. The trunk of the model."""
         alive = set[int]().union(*(self.ancestors(record.index) for record in self.returned))
-        trunk, reach = [], -1
+        carrying, trunk, reach = set[int](), [], -1
         for record in self.trace.records:
-            if record.index not in alive or record.gradient is None:
+            is_carrying = record.gradient is not None or (
+                record.kind == "shape" and not carrying.isdisjoint(record.inputs)
+            )
+            if record.index not in alive or not is_carrying:
                 continue
-            if reach <= record.index:
+            carrying.add(record.index)
+            if reach <= record.index and record.gradient is not None:
                 trunk.append(record)
             readers = (reader.index for reader in self._readers.get(record.index, ()) if reader.index in alive)
             reach = max(reach, *readers, -1)

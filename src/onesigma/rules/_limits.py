@@ -84,10 +84,12 @@ class Limits:
     @property
     def codes(self) -> tuple[str, ...]:
         """Every code that is set, in order."""
-        return tuple(key[0] if isinstance(key, tuple) else key for key in self.settings or {})
+        return tuple(str(key[0] if isinstance(key, tuple) else key) for key in self.settings or {})
 
     def validate(self) -> None:
         """Raise ConfigError where a setting is neither a number nor a table of levels."""
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise ConfigError(f"limits: wanted a mapping such as {{'INI201': 3.0}}, got {self.settings!r}.")
         for key, setting in (self.settings or {}).items():
             _validate(key, setting)
 
@@ -102,8 +104,10 @@ def _changed(levels: Levels, setting: Any) -> Levels:
     return replace(levels, info=None, warning=number, error=error)
 
 
-def _validate(key: str | tuple[str, str], setting: Any) -> None:
+def _validate(key: Any, setting: Any) -> None:
     where = f"limits[{key!r}]"
+    if isinstance(key, tuple) and (len(key) != 2 or not all(isinstance(part, str) for part in key)):
+        raise ConfigError(f"{where}: a key is a code, or a code and a layer pattern: ('INI201', 'head.*').")
     table = setting if isinstance(setting, Mapping) else {"warning": setting}
     for level, limit in table.items():
         if level not in SEVERITIES:

@@ -36,12 +36,12 @@ def gradient_profile(flow: Flow) -> Profile | None:
     heads = [head.index for head in flow.heads()]
     end = min(heads, default=max(flow.by_index, default=-1))
     trunk = [record for record in flow.bottlenecks if record.index < end]
-    hidden = [record for record in trunk if record.kind in ("linear", "join", "recurrent", "attention", "activation")]
+    hidden = [record for record in trunk if record.kind in ("linear", "join", "recurrent", "attention")]
+    if _waits_for_zero_weights(flow):
+        hidden = [record for record in hidden if norm_of(record) > 0]
     if len(hidden) < 2:
         return None
     first, last = hidden[0], hidden[-1]
-    if norm_of(last) == 0 and _waits_for_zero_weights(flow):
-        return None
     between = [record for record in flow.trace.records if first.index < record.index <= last.index]
     depth = sum(record.kind in ("linear", "recurrent", "attention") for record in between)
     if not depth:

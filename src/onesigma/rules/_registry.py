@@ -50,7 +50,7 @@ from onesigma.rules._finding import SEVERITIES, Finding
 from onesigma.rules._limits import Limits
 from onesigma.rules._rule import Rule
 
-__all__ = ["RULES", "judge", "selected"]
+__all__ = ["RULES", "checked_ignore", "checked_limits", "judge", "selected"]
 
 _MODULES = (
     inp101_input_off_scale,
@@ -124,12 +124,7 @@ def judge(
         >>> judge(trace, ignore=["LOS"])
         ()
     """
-    settings = limits if isinstance(limits, Limits) else Limits(limits)
-    settings.validate()
-    for code in settings.codes:
-        if code not in RULES:
-            raise _unknown(code, f"limits[{code!r}]")
-    chosen, unwanted = selected(select), [_pattern(entry) for entry in _listed(ignore)]
+    settings, chosen, unwanted = checked_limits(limits), selected(select), checked_ignore(ignore)
     found = [finding for rule in RULES.values() for finding in rule.check(trace, settings)]
     explained = with_causes(trace, found)
     kept = (finding for finding in explained if finding.code in chosen and not _is_ignored(finding, unwanted))
@@ -150,14 +145,33 @@ def selected(select: Iterable[str], *, where: str = "select") -> tuple[str, ...]
     return tuple(code for code in RULES if not prefixes or code.startswith(prefixes))
 
 
+def checked_ignore(ignore: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Prefix and layer pattern of every entry: "INI:head.*" → ("INI", "head.*").
+
+    Raises:
+        ConfigError: A prefix of no code.
+    """
+    entries = (entry.partition(":") for entry in _listed(ignore))
+    return tuple((_checked(prefix, "ignore"), layer or "*") for prefix, _, layer in entries)
+
+
+def checked_limits(limits: Limits | Mapping[Any, Any] | None) -> Limits:
+    """The limits, if every code exists and every value is a number or a table of levels.
+
+    Raises:
+        ConfigError: One of them is not.
+    """
+    settings = limits if isinstance(limits, Limits) else Limits(limits)
+    settings.validate()
+    for code in settings.codes:
+        if code not in RULES:
+            raise _unknown(code, "limits")
+    return settings
+
+
 def _listed(entries: Iterable[str]) -> Iterable[str]:
     """ "INI201" is meant as ["INI201"], not as six letters."""
     return [entries] if isinstance(entries, str) else entries
-
-
-def _pattern(entry: str) -> tuple[str, str]:
-    prefix, _, layer = entry.partition(":")
-    return _checked(prefix, "ignore"), layer or "*"
 
 
 def _is_ignored(finding: Finding, unwanted: Sequence[tuple[str, str]]) -> bool:

@@ -3,11 +3,12 @@
 ## What it measures
 
 The share of units of a rectifier that are flat (slope 0) on every observation, and how many observations that rests
-on. Limits: info beyond 1 %, warning beyond 10 %, error beyond 50 %. With fewer than 500 observations per unit one step
-milder, unless every unit is dead: a unit that fires on 1 % of samples looks dead in 72 % of batches of 32. One step
-milder also where at least half as many units are always on: then the input does not vary enough to switch them, and
-the units are not to blame. Sources: SageMaker Debugger's DeadRelu, half of the units; 459 observations show at 1 %
-error that a unit fires on less than 1 %.
+on. Limits: info beyond 1 %, warning beyond 10 %, error beyond 50 %, each widened by 1 + 2/√units. With fewer than 500
+observations per unit one step milder, unless every unit is dead: a unit that fires on 1 % of samples looks dead in 72
+% of batches of 32. One step milder also where dead units are not clearly more than half of those that never switch,
+the others being always on: then the input does not vary enough to switch them, and which side they are on is chance.
+Sources: SageMaker Debugger's DeadRelu, half of the units; 459 observations show at 1 % error that a unit fires on less
+than 1 %.
 
 ## Why it matters
 
@@ -40,11 +41,9 @@ from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import RECTIFIERS
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._units import excuses, unit_slack
 
 __all__ = ["RULE"]
-
-ENOUGH = 500
-"""Observations per unit from which on a silent unit is called dead."""
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
@@ -57,7 +56,8 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             record,
             activity.dead_units,
             limits=limits,
-            milder=_excuses(activity),
+            slack=unit_slack(activity),
+            milder=0 if activity.dead_units == 1 else excuses(activity, activity.dead_units),
             message=(
                 f"{record.name}: {round(activity.dead_units * activity.num_units)} of {activity.num_units} "
                 f"{record.op} units never fired in {activity.num_observations} observations."
@@ -66,13 +66,6 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence=_confidence(activity),
             fix="onesigma.initialize_(model, batches)",
         )
-
-
-def _excuses(activity: Activity) -> int:
-    """How many reasons there are to think better of the layer than its number says."""
-    if activity.dead_units == 1:
-        return 0
-    return (activity.num_observations < ENOUGH) + (2 * activity.always_on_units >= activity.dead_units)
 
 
 def _confidence(activity: Activity) -> str:

@@ -3,9 +3,9 @@
 ## What it measures
 
 The share of units of a rectifier that fire on every observation. Limits: info beyond 50 %, warning beyond 90 %. With
-fewer than 500 observations per unit one step milder, and also where at least half as many units are dead: then the
-input does not vary enough to switch them. Source: weights of all ones on positive data leave 0 % dead and 100 % always
-on.
+fewer than 500 observations per unit one step milder, and also where they are not clearly more than half of the units
+that never switch, the others being dead: then the input does not vary enough to switch them. Source: weights of all
+ones on positive data leave 0 % dead and 100 % always on.
 
 ## Why it matters
 
@@ -33,15 +33,14 @@ https://arxiv.org/abs/1903.06733.
 
 from collections.abc import Iterator
 
-from onesigma.model.trace import Activity, Trace
+from onesigma.model.trace import Trace
 from onesigma.rules._finding import Finding
 from onesigma.rules._flow import RECTIFIERS
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._units import excuses
 
 __all__ = ["RULE"]
-
-_ENOUGH = 500
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
@@ -54,7 +53,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             record,
             activity.always_on_units,
             limits=limits,
-            milder=_excuses(activity),
+            milder=excuses(activity, activity.always_on_units),
             message=(
                 f"{record.name}: {round(activity.always_on_units * activity.num_units)} of {activity.num_units} "
                 f"{record.op} units fired on all of {activity.num_observations} observations."
@@ -63,10 +62,6 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence=f"{activity.num_observations} observations per unit",
             fix="onesigma.initialize_(model, batches)",
         )
-
-
-def _excuses(activity: Activity) -> int:
-    return (activity.num_observations < _ENOUGH) + (2 * activity.dead_units >= activity.always_on_units)
 
 
 RULE = Rule(

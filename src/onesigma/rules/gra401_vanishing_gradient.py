@@ -6,7 +6,7 @@ The norm of ∂loss/∂signal at the first hidden place of the trunk over that a
 path from the input to the output goes through: the layers of a plain chain, the stream of a residual network, never
 the inside of a branch. Averages over positions are made good for. Limits: info below 0.3, warning below 0.1, error
 below 0.001. An error too where no gradient arrives at all, unless a weight that is zero on purpose (and learns) holds
-it back. Needs a loss. Source: AutoTrainer's ratio of 0.001.
+it back. At most an info where the loss shows a trained model. Needs a loss. Source: AutoTrainer's ratio of 0.001.
 
 ## Why it matters
 
@@ -39,6 +39,7 @@ from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._profile import gradient_profile
 from onesigma.rules._rule import Rule
+from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
 
@@ -53,6 +54,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         profile.first,
         profile.ratio,
         limits=limits,
+        at_most="info" if looks_trained(trace) else "error",
         message=(
             f"The gradient at {profile.first.name} is {figure(profile.ratio)} of that at {profile.last.name}: "
             f"a factor {figure(per_layer)} per layer, over {profile.depth} layers."

@@ -6,7 +6,7 @@ The norm of ∂loss/∂signal at the first hidden place of the trunk over that a
 path from the input to the output goes through: the layers of a plain chain, the stream of a residual network, never
 the inside of a branch. Averages over positions are made good for. Limits: info beyond 5, warning beyond 10, error
 beyond 70; one step milder where norms lie between, because the layers before them do not depend on the scale of their
-weights. Needs a loss. Source: AutoTrainer's ratio of 70.
+weights. At most an info where the loss shows a trained model. Needs a loss. Source: AutoTrainer's ratio of 70.
 
 ## Why it matters
 
@@ -41,6 +41,7 @@ from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._profile import gradient_profile
 from onesigma.rules._rule import Rule
+from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
 
@@ -55,6 +56,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         profile.first,
         profile.ratio,
         limits=limits,
+        at_most="info" if looks_trained(trace) else "error",
         milder=profile.is_normalized,
         message=(
             f"The gradient at {profile.first.name} is {figure(profile.ratio)} times that at {profile.last.name}: "

@@ -2,12 +2,12 @@
 
 ## What it measures
 
-Every column (feature, or channel of an image) that weights read. Too large: its rms, √(mean² + std²). Too small: one
-over the larger of its std and a sixth of its range, so that a sparse column of 0 and 1 counts as what it is. The value
-is the factor by which the worst column misses 1. Limits: info beyond 4, warning beyond 10, error beyond 50. Columns
-with a norm, an embedding or a scaling layer before the first weights are left alone; a first layer whose result is at
-unit scale all the same makes the finding one step milder. Sources: TheDeepChecker's std of 0.1 to 10 (warning); pixels
-0..255 have an rms near 100 (error).
+Every column (feature, or channel of an image) that weights read. Too large: the largest rms of a column, √(mean² +
+std²). Too small: one over the largest scale of a column, the larger of its std and a quarter of its range, so that
+sparse columns of 0 and 1 count as what they are. The value is the factor by which 1 is missed. Limits: info beyond 4,
+warning beyond 10, error beyond 50. Columns with a norm, an embedding or a scaling layer before the first weights are
+left alone; a first layer whose result is at unit scale all the same makes the finding one step milder. Sources:
+TheDeepChecker's std of 0.1 to 10 (warning); pixels 0..255 have an rms near 100 (error).
 
 ## Why it matters
 
@@ -39,7 +39,7 @@ https://arxiv.org/abs/2204.00694; Stack Overflow 44066044 (raw packet counters),
 from collections.abc import Iterator
 
 from onesigma.model.trace import Column, InputRecord, Trace
-from onesigma.rules._columns import factor_off, fed_inputs, first_layer_compensates, label
+from onesigma.rules._columns import farthest, fed_inputs, first_layer_compensates, label
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -52,28 +52,31 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the worst column of every input that weights read."""
     flow = Flow(trace)
     for index, data in fed_inputs(flow):
-        worst = max(data.columns, key=factor_off, default=None)
-        if worst is None:
+        found = farthest(data.columns)
+        if found is None:
             continue
+        worst, factor = found
         yield from RULE.found(
             f"inputs.{data.name}",
-            factor_off(worst),
+            factor,
             limits=limits,
             milder=first_layer_compensates(flow, index),
-            message=_message(data, worst, limits),
+            message=_message(data, worst, factor),
             expected="mean near 0, std near 1; or a range of 0 to 1",
             confidence=f"{data.shape[0] if data.shape else 0} rows",
             fix="scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module(), model)",
         )
 
 
-def _message(data: InputRecord, worst: Column, limits: Limits) -> str:
-    levels = limits.of(RULE.code, layer=f"inputs.{data.name}", default=RULE.levels)
-    off = sum(levels.severity(factor_off(column)) is not None for column in data.columns)
-    others = f"; {off} of {len(data.columns)} columns are off scale" if len(data.columns) > 1 else ""
+def _message(data: InputRecord, worst: Column, factor: float) -> str:
+    which = (
+        ""
+        if len(data.columns) == 1
+        else f"{label(data, worst)}, the {'widest' if factor * worst.std < 2 else 'largest'}, "
+    )
     return (
-        f"Input {data.name}: {label(data, worst)} has mean {figure(worst.mean)} and std {figure(worst.std)}, "
-        f"a factor {figure(factor_off(worst))} off unit scale{others}."
+        f"Input {data.name}: {which}has mean {figure(worst.mean)} and std {figure(worst.std)}, "
+        f"a factor {figure(factor)} off unit scale."
     )
 
 

@@ -2,8 +2,8 @@
 
 ## What it measures
 
-The scale of a column is the larger of its std and a sixth of its range. The value is the largest scale over the tenth
-percentile of the scales (the smallest, for up to ten columns), among columns that vary. Limits: info beyond 10,
+The scale of a column is the larger of its std and a quarter of its range. The value is the largest scale over the
+tenth percentile of the scales (the smallest, for up to ten columns), among columns that vary. Limits: info beyond 10,
 warning beyond 30, error beyond 1000. Only inputs that weights read before anything normalizes them. One step milder
 where no column is larger than 10 in rms, because then the small ones are only unheard. Source: TheDeepChecker's range
 of 0.1 to 10 allows a spread of 100 at most; the condition number below is the square of the value.

@@ -65,7 +65,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
 
 def _is_expected(data: InputRecord, constant: list[Column]) -> bool:
     lowest = min(column.minimum for column in data.columns)
-    is_floor = len(constant) < len(data.columns) and all(column.maximum == lowest for column in constant)
+    is_floor = len(constant) < len(data.columns) and all(column.maximum in (lowest, 0.0) for column in constant)
     return data.kind == "image" or is_floor or data.shape[0] < _ENOUGH_ROWS
 
 

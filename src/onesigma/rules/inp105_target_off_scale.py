@@ -2,11 +2,11 @@
 
 ## What it measures
 
-For squared, absolute and Huber losses, per column of the targets: the factor by which its rms, or the larger of its
-std and a sixth of its range, misses 1. Limits: info beyond 4, warning beyond 10, error beyond 100. Also, whatever the
-loss: targets outside what the last activation can say (0 to 1 for sigmoid and softmax, −1 to 1 for tanh, 0 and more
-for ReLU), which counts as an error. Sources: TheDeepChecker (0.1 to 10); Stack Overflow 52800582, with targets in the
-tens of millions; 48221692, squares from a sigmoid.
+For squared, absolute and Huber losses: the factor by which the targets miss unit scale, measured as in INP101. Limits:
+info beyond 4, warning beyond 10, error beyond 100. Also, whatever the loss: targets outside what the last activation
+can say (0 to 1 for sigmoid and softmax, −1 to 1 for tanh, 0 and more for ReLU), which counts as an error. Sources:
+TheDeepChecker (0.1 to 10); Stack Overflow 52800582, with targets in the tens of millions; 48221692, squares from a
+sigmoid.
 
 ## Why it matters
 
@@ -37,7 +37,7 @@ import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import InputRecord, Record, Trace
-from onesigma.rules._columns import factor_off
+from onesigma.rules._columns import farthest
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -59,25 +59,24 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     if targets is None or targets.kind in ("labels", "tokens") or trace.loss is None:
         return
     unreachable = next((record for record in Flow(trace).returned if _misses(record, targets)), None)
-    worst = max(targets.columns, key=factor_off, default=None)
+    is_regression = any(word in trace.loss.name.lower() for word in _REGRESSIONS)
+    worst, factor = farthest(targets.columns) or (None, 1.0)
     if unreachable is not None and targets.signal is not None:
         low, high = _RANGES[unreachable.op]
-        value = max(map(factor_off, targets.columns), default=1.0)
         message = (
             f"The targets lie between {figure(targets.signal.minimum)} and {figure(targets.signal.maximum)}; "
             f"{unreachable.name} ({unreachable.op}) only reaches {figure(low)} to {figure(high)}."
         )
-    elif worst is not None and any(word in trace.loss.name.lower() for word in _REGRESSIONS):
-        value = factor_off(worst)
+    elif worst is not None and is_regression:
         message = (
             f"The targets have mean {figure(worst.mean)} and std {figure(worst.std)}, "
-            f"a factor {figure(value)} off unit scale."
+            f"a factor {figure(factor)} off unit scale."
         )
     else:
         return
     yield from RULE.found(
         "targets",
-        value,
+        factor,
         limits=limits,
         message=message,
         at_least="error" if unreachable is not None else None,

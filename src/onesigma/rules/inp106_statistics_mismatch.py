@@ -3,8 +3,8 @@
 ## What it measures
 
 What a scaling layer, (x − mean)/std by constants, makes of an input of the model: the factor by which its result
-misses unit scale, from its rms or from the larger of its std and a sixth of its range. Limits: info beyond 4, warning
-beyond 10, error beyond 50, those of INP101.
+misses unit scale, from its rms or from the larger of its std and a quarter of its range. Limits: info beyond 4,
+warning beyond 10, error beyond 50, those of INP101.
 
 ## Why it matters
 
@@ -49,7 +49,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         signal = record.output
         if signal is None or signal.std == 0 or not _scales_input(flow, record):
             continue
-        value = max(signal.rms, 1 / max(signal.std, (signal.maximum - signal.minimum) / 6), 1.0)
+        value = max(signal.rms, 1 / max(signal.std, (signal.maximum - signal.minimum) / 4), 1.0)
         yield from RULE.found(
             record,
             value,

@@ -40,6 +40,7 @@ from collections.abc import Iterator
 from onesigma.model.trace import LossRecord, Trace
 from onesigma.rules._chance import excess
 from onesigma.rules._finding import Finding, figure
+from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 
@@ -51,10 +52,12 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     value = excess(trace.loss)
     if trace.loss is None or value is None:
         return
+    narrowest = min((head.fan_in for head in Flow(trace).heads()), default=0)
     yield from RULE.found(
         "",
         value,
         limits=limits,
+        slack=1 + 3 * math.sqrt(0.5 / narrowest) if narrowest else 1.0,
         message=f"{_compared(trace.loss)}: {figure(value)} nats too much.",
         expected=f"a {trace.loss.name} near {figure(trace.loss.chance or math.nan)}",
         confidence=f"{trace.num_samples} samples",

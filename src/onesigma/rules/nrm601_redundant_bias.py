@@ -41,12 +41,10 @@ from onesigma.rules._rule import Rule
 
 __all__ = ["RULE"]
 
-_EVEN = frozenset(
-    {
-        *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "contiguous", "clone"),
-        *("transpose", "permute", "t", "T", "mT", "swapaxes", "swapdims", "movedim", "moveaxis"),
-        *("to", "float", "half", "bfloat16", "double", "type"),
-    }
+_EVEN = (
+    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "contiguous", "clone"),
+    *("transpose", "permute", "t", "T", "mT", "swapaxes", "swapdims", "movedim", "moveaxis"),
+    *("to", "float", "half", "bfloat16", "double", "type"),
 )
 """Operations that only move values. Not pad, not masked_fill: they put in values without the bias."""
 
@@ -65,7 +63,6 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             float(units(linear)),
             limits=limits,
             message=f"{linear.name}: {norm.op} {norm.name} takes its bias away again{proof}.",
-            expected="no bias before a norm of the batch",
             confidence="by the graph and the measured gradient" if gradients else "by the graph",
             fix="onesigma.norm.strip_biases_(model, batches)",
         )
@@ -93,12 +90,12 @@ def _cancelling_norm(flow: Flow, linear: Record) -> Record | None:
 def _centers_channels(norm: Record) -> bool:
     if norm.op == "group_norm":
         return len(norm.shape) > 1 and norm.attributes.get("num_groups") == norm.shape[1]
-    flag = {"batch_norm": "training", "instance_norm": "use_input_stats"}.get(norm.op, "")
-    return bool(flag) and bool(norm.attributes.get(flag, norm.training))
+    flag = {"batch_norm": "training", "instance_norm": "use_input_stats"}.get(norm.op)
+    return flag is not None and bool(norm.attributes.get(flag, norm.training))
 
 
 def _is_even(record: Record) -> bool:
-    """A constant added per channel before this record is a constant added after it."""
+    """A constant per channel stays one."""
     if record.kind == "pool":
         padding = str(record.attributes.get("padding", 0))
         return record.op != "grid_sample" and ("max" in record.op or not padding.strip("0x"))

@@ -43,8 +43,7 @@ __all__ = ["RULE"]
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare the loss of both modes."""
     loss = trace.loss
-    tracked = any(norm.attributes.get("num_batches_tracked", 0) for norm in trace.of_kind("batch_norm"))
-    if loss is None or loss.in_eval is None or not loss.value > 0 or not tracked:
+    if loss is None or loss.in_eval is None or not loss.value > 0 or not _has_tracked(trace):
         return
     yield from RULE.found(
         "",
@@ -55,6 +54,12 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         confidence=f"{trace.num_samples} samples",
         fix="onesigma.norm.calibrate_(model, batches)",
     )
+
+
+def _has_tracked(trace: Trace) -> bool:
+    """Some running mean is no longer zero."""
+    means = (trace.parameter(norm.parameters.get("running_mean", "")) for norm in trace.of_kind("batch_norm"))
+    return any(mean is not None and mean.value.rms > 0 for mean in means)
 
 
 RULE = Rule(

@@ -30,6 +30,7 @@ Wu & He 2018 (Group Normalization), https://arxiv.org/abs/1803.08494; Wu & Johns
 https://arxiv.org/abs/2105.07576.
 """
 
+import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Trace
@@ -43,9 +44,9 @@ __all__ = ["RULE"]
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge how many values each channel's statistics rest on."""
     for norm in trace.of_kind("batch_norm"):
-        values = norm.attributes.get("values_per_channel")
-        if values is None or not norm.attributes.get("training", norm.training):
+        if len(norm.shape) < 2 or not norm.attributes.get("training", norm.training):
             continue
+        values = math.prod(norm.shape) // max(norm.shape[1], 1)
         yield from RULE.found(
             norm,
             float(values),

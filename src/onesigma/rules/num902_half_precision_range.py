@@ -45,7 +45,7 @@ _LARGEST, _SMALLEST_NORMAL = 65504.0, 2.0**-14
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge how near float16 signals come to the ends of their range."""
     for record in trace.records:
-        if record.attributes.get("dtype") != "float16" or record.output is None:
+        if record.dtype != "float16" or record.output is None:
             continue
         peak = max(abs(record.output.minimum), abs(record.output.maximum))
         rms = record.gradient.rms if record.gradient is not None else 0.0
