@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from onesigma.model.graph import Call
+from onesigma.model.kernel import negative_counts, slope_counts
+from onesigma.model.reduction import wide_dtype
 from onesigma.model.trace import Activity
 
 __all__ = ["Units", "activity_of", "activity_row"]
@@ -42,12 +44,34 @@ def activity_row(call: Call, tensor: torch.Tensor, *, axis: int) -> tuple[torch.
     if call.function is None or call.op not in _JUDGED or not tensor.dim() or not tensor.numel():
         return None
     largest, is_rectifier = _shape_of(call.function)
-    slopes = _slopes(call.function, tensor).movedim(axis, -1)
-    num_units = slopes.shape[-1]
-    slopes = slopes.reshape(-1, num_units)
-    saturated = (slopes < _FLAT_ENOUGH * largest).sum(0, dtype=torch.float32)
-    flat = (slopes == 0).sum(0, dtype=torch.float32)
-    return torch.cat([saturated, flat]), Units(num_units, slopes.shape[0], is_rectifier)
+    axis %= tensor.dim()
+    shape = (math.prod(tensor.shape[:axis]), tensor.shape[axis], math.prod(tensor.shape[axis + 1 :]))
+    units = Units(shape[1], shape[0] * shape[2], is_rectifier)
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        if call.op == "relu":
+            flat = _negative(tensor.detach().reshape(shape))
+            return torch.cat([flat, flat]), units
+        slopes = _slopes(call.function, tensor).reshape(shape)
+        return _counts(slopes, small=_FLAT_ENOUGH * largest).reshape(-1), units
+
+
+def _negative(values: torch.Tensor) -> torch.Tensor:
+    """Per unit, how many values are 0 or less; values are (outer, unit, inner)."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(negative_counts(_countable(values)))
+    return (values <= 0).sum((0, 2)).to(wide_dtype(values.device))
+
+
+def _counts(slopes: torch.Tensor, *, small: float) -> torch.Tensor:
+    """Per unit, how many slopes are below `small`, and how many are 0; slopes are (outer, unit, inner)."""
+    if slopes.device.type == "cpu":
+        return torch.from_numpy(slope_counts(_countable(slopes), small))
+    return torch.stack([(slopes < small).sum((0, 2)), (slopes == 0).sum((0, 2))]).to(wide_dtype(slopes.device))
+
+
+def _countable(values: torch.Tensor) -> np.ndarray:
+    found: np.ndarray = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+    return found
 
 
 def activity_of(row: np.ndarray, units: Units) -> Activity:

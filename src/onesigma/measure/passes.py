@@ -22,7 +22,7 @@ from onesigma.model.trace import Trace
 __all__ = ["measure"]
 
 
-def measure(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None) -> Trace:
+def measure(model: nn.Module, batches: Batches | Batch, *, loss: Loss | str | None = None) -> Trace:
     """What a forward and, with a loss, a backward pass over the batches looks like, layer by layer.
 
     The model runs in the mode it arrives in; afterwards it is what it was, bit for bit, also if it raises: parameters,
@@ -70,7 +70,8 @@ def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion) -> Pass:
     if value is not None:
         _backward(value)
     watcher.release()
-    parameters = parameter_slots(model, ledger)
+    with torch._C.DisableTorchFunction():
+        parameters = parameter_slots(model, ledger)
     loss_slot = None if value is None else ledger.note(value)
     del output, value
     ledger.collect()

@@ -204,18 +204,22 @@ class Recorder(TorchFunctionMode):
         op = op_of(func)
         if op is None:
             return func(*args, **kwargs)
-        operands = Operands.of(op, args, kwargs, self._origins)
-        if not operands.origins:
-            return func(*args, **kwargs)
-        if op.kind == "discrete" or (op.kind not in _ALWAYS and not operands.calls):
-            return self._follow(operands, func(*args, **kwargs))
-        site = self._site(func, operands)
-        for listener in self.listeners:
-            listener.before(site)
-        versions = {id(tensor): _version(tensor) for tensor in operands.tensors.values()}
+        with torch._C.DisableTorchFunction():  # Other modes need not see how we look at tensors.
+            operands = Operands.of(op, args, kwargs, self._origins)
+            is_signal = op.kind != "discrete" and (op.kind in _ALWAYS or bool(operands.calls))
+            site = self._site(func, operands) if operands.origins and is_signal else None
+            if site is not None:
+                for listener in self.listeners:
+                    listener.before(site)
+            versions = {id(tensor): _version(tensor) for tensor in operands.tensors.values()}
         output = func(*args, **kwargs)
-        in_place = is_in_place(func) or bool(operands.arguments.get("inplace"))
-        return self._record(site, operands, output, versions=versions, in_place=in_place)
+        if not operands.origins:
+            return output
+        with torch._C.DisableTorchFunction():
+            if site is None:
+                return self._follow(operands, output)
+            in_place = is_in_place(func) or bool(operands.arguments.get("inplace"))
+            return self._record(site, operands, output, versions=versions, in_place=in_place)
 
     def _follow(self, operands: Operands, output: Any) -> Any:
         """Remember what `output` was made from, where it is no signal: weights being computed, masks, indices."""

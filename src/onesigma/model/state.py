@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -22,6 +23,8 @@ _EAGER_BYTES = 1 << 24
 
 # Functions that hand out memory of a tensor past its version counter, so that later writes cannot be seen.
 _LEAKS = frozenset({"data", "detach", "numpy", "__array__", "data_ptr", "untyped_storage", "storage", "__dlpack__"})
+
+_WRITING = frozenset({"inplace", "max_norm", "out"})
 
 
 @contextmanager
@@ -231,7 +234,7 @@ class _CopyBeforeWrite(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if _may_write(func, kwargs=kwargs):
+        if _may_write(func) or not _WRITING.isdisjoint(kwargs):
             for value in chain(args, kwargs.values()):
                 self._copy(value)
         return func(*args, **kwargs)
@@ -243,13 +246,11 @@ class _CopyBeforeWrite(TorchFunctionMode):
                     self.saved[id(owner)].copy()
 
 
-def _may_write(func: Callable[..., Any], *, kwargs: Mapping[str, Any]) -> bool:
+@cache
+def _may_write(func: Callable[..., Any]) -> bool:
+    """Whether the function writes to one of its arguments, or hands out its memory."""
     name = getattr(func, "__name__", "")
     if name in ("__get__", "__set__"):
         name = getattr(getattr(func, "__self__", None), "__name__", "")
     writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
-    return (
-        writes
-        or name in _LEAKS
-        or bool(kwargs.get("out") is not None or kwargs.get("max_norm") or kwargs.get("inplace"))
-    )
+    return writes or name in _LEAKS

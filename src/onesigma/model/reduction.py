@@ -1,0 +1,123 @@
+"""Tensors to rows of numbers, on whatever device they are: compiled loops on the CPU, tensor operations elsewhere."""
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from onesigma.model.kernel import bin_counts, row_sums
+
+__all__ = ["as_rows", "histogram_edges", "histogram_of", "real_values", "reduced", "wide_dtype"]
+
+_BINS = 64
+_MAX_HISTOGRAM = 1 << 18
+# Elements that are looked at together: half precision is widened in pieces of this size, and threads share them.
+_PIECE = 1 << 20
+
+
+def real_values(values: torch.Tensor) -> torch.Tensor:
+    """Real and imaginary parts of complex numbers; integers and booleans as float32."""
+    if values.layout != torch.strided:
+        values = values.to_dense()
+    if values.is_quantized:
+        values = values.dequantize()
+    if values.is_complex():
+        return torch.view_as_real(values.resolve_conj())
+    return values if values.is_floating_point() else values.float()
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """What sums are carried in: Apple's devices have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def as_rows(values: torch.Tensor, *, axis: int | None) -> torch.Tensor:
+    """Samples by features, in the order of memory, so that nothing is copied; without samples, rows of any kind."""
+    strides = values.stride()
+    values = values.permute(sorted(range(values.dim()), key=lambda i: (i != axis, -strides[i])))
+    if axis is not None:
+        return values.reshape(values.shape[0], -1)
+    size = values.numel()
+    return values.reshape(next((rows for rows in (64, 32, 16, 8, 4, 3, 2) if size % rows == 0), 1), -1)
+
+
+def reduced(rows: torch.Tensor) -> torch.Tensor:
+    """(nonfinite, mean, squares, within, between, minimum, maximum) of samples by features; see `Moments`."""
+    if rows.device.type != "cpu":
+        # To look at a number would mean to wait for the device, so the careful way is always taken.
+        return _filled_sums(rows)
+    row = _sums(rows)
+    # NaN and infinity are rare: only where the sums have met one is it worth looking for them.
+    return row if math.isfinite(row[2]) else _filled_sums(rows)
+
+
+def _filled_sums(rows: torch.Tensor) -> torch.Tensor:
+    """Sums with the finite mean in place of whatever is not finite, which leaves mean and squares as they are."""
+    finite = rows.isfinite()
+    count = finite.sum()
+    mean = rows.to(wide_dtype(rows.device)).where(finite, 0).sum() / count.clamp(min=1)
+    row = _sums(rows.where(finite, mean.to(rows.dtype)))
+    row[0] = rows.numel() - count
+    return row
+
+
+def _sums(rows: torch.Tensor) -> torch.Tensor:
+    on_host = rows.device.type == "cpu"
+    size = _PIECE if on_host else _PIECE << 5
+    if rows.numel() <= size:
+        return _host_sums(rows) if on_host else _device_sums(rows)
+    pieces = torch.split(rows, max(1, size // rows.shape[0]), dim=1)
+    if on_host and torch.get_num_threads() > 1:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            parts = list(pool.map(_host_sums, pieces))
+    else:
+        parts = list(map(_host_sums if on_host else _device_sums, pieces))
+    return _joined(parts, widths=[piece.shape[1] for piece in pieces], num_rows=rows.shape[0])
+
+
+def _host_sums(rows: torch.Tensor) -> torch.Tensor:
+    rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+    return torch.from_numpy(row_sums(rows.numpy()))
+
+
+def _device_sums(rows: torch.Tensor) -> torch.Tensor:
+    rows = rows.to(wide_dtype(rows.device))
+    first = rows[0]
+    shifted = rows - first
+    drift = shifted.mean(0)
+    within = shifted.sub_(drift).square_().sum()
+    means = first + drift
+    mean = means.mean()
+    squares = within + len(rows) * (means - mean).square().sum()
+    between = len(rows) * means.square().sum()
+    return torch.stack([torch.zeros_like(mean), mean, squares, within, between, rows.amin(), rows.amax()])
+
+
+def _joined(parts: Sequence[torch.Tensor], *, widths: Sequence[int], num_rows: int) -> torch.Tensor:
+    """The sums of pieces that lie side by side."""
+    table = torch.stack(list(parts))
+    share = torch.tensor(widths, dtype=table.dtype).to(table.device)
+    mean = (table[:, 1] * share).sum() / sum(widths)
+    spread = num_rows * ((table[:, 1] - mean).square() * share).sum()
+    _, _, squares, within, between, _, _ = table.sum(0)
+    low, high = table[:, 5].amin(), table[:, 6].amax()
+    return torch.stack([torch.zeros_like(mean), mean, squares + spread, within, between, low, high])
+
+
+def histogram_edges(low: float, high: float) -> tuple[float, float]:
+    """First and last edge: a constant sits in the middle of a bin of width one."""
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def histogram_of(rows: torch.Tensor, *, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Counts in equal bins from `low` to `high`; of every k-th value where there are very many."""
+    sample = rows.reshape(-1)[:: -(-rows.numel() // _MAX_HISTOGRAM)]
+    if rows.device.type == "cpu":
+        sample = sample if sample.dtype in (torch.float32, torch.float64) else sample.float()
+        return torch.from_numpy(bin_counts(sample.numpy(), *histogram_edges(float(low), float(high)), _BINS))
+    width = torch.where(high > low, high - low, torch.ones_like(low))
+    start = torch.where(high > low, low, low - 0.5)
+    finite = sample.isfinite()
+    place = ((sample.to(low.dtype) - start) * (_BINS / width)).where(finite, 0).clamp(0, _BINS - 1).long()
+    return torch.zeros(_BINS, dtype=low.dtype, device=low.device).scatter_add_(0, place, finite.to(low.dtype))
