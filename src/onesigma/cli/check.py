@@ -15,6 +15,7 @@ from onesigma._errors import ConfigError
 from onesigma.cli._model import build_model, find_factory
 from onesigma.cli._out import write_repair
 from onesigma.report.report import Report
+from onesigma.report.summary import FailOn
 from onesigma.workflows import Problem, Repair, check_table, problem_from_file, repair
 
 __all__ = ["check"]

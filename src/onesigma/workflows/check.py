@@ -1,22 +1,29 @@
 """`check`: measure, then judge. `steps` trains a copy first, so that updates and running statistics can be judged."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from torch import nn
 
+from onesigma._errors import ConfigError
 from onesigma._typing import Batches, Loss
 from onesigma.measure import measure
+from onesigma.model.batches import iterate_batches
 from onesigma.report.report import Report
 from onesigma.report.summary import Meta
-from onesigma.rules import judge
+from onesigma.rules import Finding, Limits, judge
 from onesigma.workflows.problem import Problem
+from onesigma.workflows.updates import MakeOptimizer, train_copy
 
 __all__ = ["SAMPLE_ROWS", "check", "check_table"]
 
 # A table is judged on at most so many rows; its statistics are always those of all rows.
 SAMPLE_ROWS = 2048
+
+# What a training can bring about that one pass over the fresh model does not show.
+_OF_TRAINING = ("ACT302", "NRM602", "NUM901")
 
 
 def check(
@@ -24,14 +31,60 @@ def check(
     batches: Batches,
     *,
     loss: Loss | str | None = None,
+    optimizer: MakeOptimizer | None = None,
+    steps: int = 0,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
-    limits: Mapping[Any, Any] | None = None,
+    limits: Limits | Mapping[Any, Any] | None = None,
 ) -> Report:
-    """Measure every layer of `model` in one forward and one backward pass, and judge what was seen."""
-    trace = measure(model, batches, loss=loss)
-    findings = judge(trace, select=select, ignore=ignore, limits=limits)
+    """Measure every layer of `model` and judge what was seen: one forward pass, and with a loss one backward pass.
+
+    The model is measured in the mode it arrives in, and is afterwards what it was, bit for bit.
+
+    Args:
+        model: Any module, on any device.
+        batches: A tensor, `(inputs, targets)`, `((a, b), targets)`, keyword inputs, or an iterable of those, of which
+            the first is looked at, and the first `steps` are trained on.
+        loss: A callable `loss(output, targets)`, a loss module, a name such as "cross_entropy"; None takes the `.loss`
+            that a Hugging Face model puts into its output.
+        optimizer: Makes the optimizer for `steps`: `lambda params: torch.optim.Adam(params, lr=1e-3)`.
+        steps: Train a copy for so many steps, and judge the size of its updates and what it became, too.
+        select: Codes or prefixes of codes to judge by: `["INI", "ACT301"]`; all if empty.
+        ignore: Codes or prefixes to leave out; "INI:head.*" leaves them out at these layers.
+        limits: `{"INI201": 3.0, ("ACT301", "gate*"): {"error": 0.9}}`; see `Limits`.
+
+    Returns:
+        The report: `.findings`, `.trace`, `.exit_code`, `.to_text()`, `.to_json()`, `.to_html()`, `.save(path)`.
+
+    Raises:
+        BatchError: There is no batch that the model can be fed with.
+        CaptureError: The model or the loss raised; the message names the last call that ran.
+        ConfigError: An unknown code, limit or loss; or `steps` without an optimizer or a loss.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 3))
+        >>> report = check(model, 100 * torch.ones(32, 4).cumsum(0), select=["INP"])
+        >>> report.findings[0].code, report.exit_code
+        ('INP101', 1)
+    """
+    if steps and optimizer is None:
+        raise ConfigError("check: steps needs an optimizer=lambda params: torch.optim.Adam(params, lr=1e-3).")
+    held = list(iterate_batches(batches, limit=max(steps, 1)))
+    judging: dict[str, Any] = {"select": select, "ignore": ignore, "limits": limits}
+    trace = measure(model, held[0], loss=loss)
+    findings: tuple[Finding, ...] = ()
+    if optimizer is not None and steps:
+        updates = train_copy(model, held, loss=loss, optimizer=optimizer, steps=steps)
+        trace = updates.added_to(trace)
+        trained = judge(measure(updates.model, held[0], loss=loss), **judging)
+        findings = tuple(_later(finding, steps=steps) for finding in trained if finding.code in _OF_TRAINING)
+    findings = (*judge(trace, **judging), *findings)
     return Report(trace=trace, findings=findings, meta=Meta(versions=_versions()))
+
+
+def _later(finding: Finding, *, steps: int) -> Finding:
+    return replace(finding, message=f"After {steps} steps on a copy: {finding.message}")
 
 
 def check_table(model: nn.Module, problem: Problem, *, seed: int = 0, **judging: Any) -> Report:
