@@ -1,7 +1,7 @@
 """Two reports of one model: which findings went, came and stayed, and what became of the scale of each layer."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from onesigma.report._codec import encode
 from onesigma.report._words import arrow, clean, number
-from onesigma.report.groups import Group, place
+from onesigma.report.groups import Group, of_code
 from onesigma.report.html import page
 from onesigma.report.markup import Html, tag
 from onesigma.report.report import Report
@@ -109,9 +109,13 @@ class Comparison:
             yield scale_table(rows, width=width)
 
     def _changes(self) -> Html:
-        stayed = [_stayed(before, after) for before, after in self.stayed]
-        parts = [("Came", [*map(_told, self.came)]), ("Stayed", stayed), ("Went", [*map(_told, self.went)])]
-        lists = [tag("div", tag("h3", title), tag("ul", items), class_="change") for title, items in parts if items]
+        earlier = {_key(after): before for before, after in self.stayed}
+        stayed = [after for _, after in self.stayed]
+        lists = [
+            tag("div", tag("h3", title), tag("ul", [_told(group, earlier=earlier) for group in _by_code(findings)]))
+            for title, findings in (("Came", self.came), ("Stayed", stayed), ("Went", self.went))
+            if findings
+        ]
         return tag("div", tag("p", _headline(self)), lists, class_="changes")
 
 
@@ -142,15 +146,12 @@ def _headline(change: Comparison) -> str:
 
 def _by_code(findings: Sequence[Finding]) -> list[Group]:
     codes = dict.fromkeys(finding.code for finding in findings)
-    return [Group(findings=tuple(finding for finding in findings if finding.code == code)) for code in codes]
+    return [Group(findings=of_code(findings, code)) for code in codes]
 
 
-def _told(finding: Finding) -> Html:
-    code = tag("span", finding.code, class_=f"code {finding.severity}")
-    return tag("li", code, " ", tag("b", place(finding) or finding.name), " ", finding.message)
-
-
-def _stayed(before: Finding, after: Finding) -> Html:
-    code = tag("span", after.code, class_=f"code {after.severity}")
-    numbers = arrow(number(before.value), number(after.value))
-    return tag("li", code, " ", tag("b", place(after) or after.name), f" {numbers}")
+def _told(group: Group, *, earlier: Mapping[tuple[str, str, int], Finding]) -> Html:
+    worst = group.findings[0]
+    before = earlier.get(_key(worst))
+    code = tag("span", group.code, class_=f"code {group.severity}")
+    numbers = tag("p", arrow(number(before.value), number(worst.value))) if before else None
+    return tag("li", code, " ", tag("b", group.where(limit=6) or group.name), tag("p", worst.message), numbers)

@@ -9,7 +9,7 @@ from onesigma.rules import SEVERITIES, Finding, Severity
 if TYPE_CHECKING:
     from onesigma.report.report import Report
 
-__all__ = ["Group", "groups_of", "place"]
+__all__ = ["Group", "group", "groups_of", "of_code", "place"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +95,13 @@ def group(findings: Sequence[Finding]) -> tuple[Group, ...]:
 def _group(code: str, *, findings: Sequence[Finding], roots: dict[str, str]) -> Group:
     under = [other for other in roots if other != code and _top(other, roots=roots) == code]
     return Group(
-        findings=_of(code, findings=findings),
-        consequences=tuple(Group(findings=_of(other, findings=findings)) for other in under),
+        findings=of_code(findings, code),
+        consequences=tuple(Group(findings=of_code(findings, other)) for other in under),
     )
 
 
-def _of(code: str, *, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def of_code(findings: Iterable[Finding], code: str) -> tuple[Finding, ...]:
+    """The findings of one code, worst first."""
     return tuple(sorted((f for f in findings if f.code == code), key=lambda finding: -_rank(finding.severity)))
 
 

@@ -113,8 +113,8 @@ def _distance(column: Column) -> float:
 
 def loss_gauge(loss: LossRecord, *, before: LossRecord | None) -> Html:
     """The measured loss on a bar, beside what guessing would cost."""
-    values = [value for value in (loss.value, loss.chance, before and before.value) if value is not None]
-    finite = [value for value in values if math.isfinite(value)]
+    values = (loss.value, loss.chance, before.value if before else None)
+    finite = [value for value in values if value is not None and math.isfinite(value)]
     x = Axis(low=min([0.0, *finite]), high=1.25 * max([1e-12, *finite]), start=8.0, end=552.0)
     chance = f"{loss.chance_name} = {number(loss.chance)}" if loss.chance_name else number(loss.chance)
     spoken = f"Loss {number(loss.value)}" + (f", by chance {chance}" if loss.chance is not None else "")
@@ -125,7 +125,7 @@ def loss_gauge(loss: LossRecord, *, before: LossRecord | None) -> Html:
             tag("rect", x=x.start, y=30, width=x.end - x.start, height=8, rx=4, class_="back"),
             tag("rect", x=x.start, y=30, width=max(x(loss.value) - x.start, 0) if _finite(loss.value) else 0, height=8,
                 rx=4, class_="now"),
-            _needle(x(before.value), text="before", y=60, class_="then") if before and _finite(before.value) else None,
+            _needle(x(before.value), text="before", y=60, class_="was") if before and _finite(before.value) else None,
             _needle(x(loss.chance), text=f"chance {chance}", y=22, class_="chance") if loss.chance else None,
             width=560,
             height=66,

@@ -59,7 +59,8 @@ def _places(group: Group) -> Html:
     rows = [_place(finding) for finding in shown]
     if len(shown) < len(group.findings):
         rows.append(tag("tr", tag("td", f"and {len(group.findings) - len(shown)} more", colspan="4")))
-    head = [tag("th", title, scope="col") for title in ("place", "severity", "measured", "limit")]
+    head = [tag("th", title, scope="col") for title in ("place", "severity")]
+    head += [tag("th", title, scope="col", class_="n") for title in ("measured", "limit")]
     table = tag(
         "table",
         tag("caption", f"Where {group.code} was found", class_="quiet"),
@@ -78,7 +79,9 @@ def _place(finding: Finding) -> Html:
 
 def edit_table(edits: Edits) -> Html:
     """What was changed, and what was left alone, with the reason."""
-    head = [tag("th", title, scope="col") for title in ("layer", "change", "before", "after", "error", "why")]
+    head = [tag("th", title, scope="col") for title in ("layer", "change")]
+    head += [tag("th", title, scope="col", class_="n") for title in ("before", "after", "error")]
+    head.append(tag("th", "why", scope="col"))
     table = tag(
         "table",
         tag("caption", f"{len(edits.applied)} made, {len(edits.refused)} refused"),

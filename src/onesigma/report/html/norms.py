@@ -17,19 +17,13 @@ def norm_table(trace: Trace) -> Html | None:
     if not records:
         return None
     names = list(dict.fromkeys(name for record in records for name in record.attributes))
-    heads = [
-        "layer",
-        "kind",
-        "mode",
-        "input mean",
-        "input std",
-        "output std",
-        *(name.replace("_", " ") for name in names),
-    ]
+    heads = [tag("th", head, scope="col") for head in ("layer", "kind", "mode")]
+    counted = ("input mean", "input std", "output std", *(name.replace("_", " ") for name in names))
+    heads += [tag("th", head, scope="col", class_="n") for head in counted]
     table = tag(
         "table",
         tag("caption", tag("span", CAPTION)),
-        tag("thead", tag("tr", [tag("th", head, scope="col") for head in heads])),
+        tag("thead", tag("tr", heads)),
         tag("tbody", [_row(record, names=names) for record in records]),
     )
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Normalization layers")
