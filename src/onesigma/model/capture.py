@@ -1,6 +1,7 @@
 """The graph, captured by running: every torch function that a model calls, in execution order."""
 
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -103,6 +104,9 @@ def recording(model: nn.Module, *, listeners: Sequence[Listener] = ()) -> Iterat
         if "torch._dynamo" in sys.modules:
             # A compiled submodule would run code in which no torch function is called.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(warnings.catch_warnings())
+            # It says that global hooks, such as ours, fire twice for a compiled module: entering one twice does no harm.
+            warnings.filterwarnings("ignore", message="Using `torch.compile", category=UserWarning)
         stack.callback(register_module_forward_pre_hook(recorder.enter_module).remove)
         stack.callback(register_module_forward_hook(recorder.leave_module, always_call=True).remove)
         yield recorder
@@ -277,7 +281,8 @@ class Recorder(TorchFunctionMode):
 
     def _logical_name(self, names: Sequence[str]) -> str:
         """The parameter that a weight is mainly made of; both halves of a weight norm are "fc.weight"."""
-        name = max(names, key=lambda name: self._parameters[name].numel())
+        tensors = self._parameters
+        name = max(names, key=lambda name: (isinstance(tensors[name], nn.Parameter), tensors[name].numel()))
         head, _, tail = name.rpartition(".")
         return head if tail.startswith("original") else name
 

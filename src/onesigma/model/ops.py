@@ -162,6 +162,7 @@ _ALIASES: Mapping[str, str] = {
     "_softmax": "softmax",
     "linalg_matmul": "matmul",
     "absolute": "abs",
+    "_threshold": "threshold",
     "getitem": "__getitem__",
     "setitem": "__setitem__",
 }
