@@ -31,6 +31,7 @@ MAX_COLUMNS = 100_000
 """A file with more columns is refused before its columns are looked at."""
 
 _MAX_BYTES = 64 << 20
+_MAX_KEYS = 4 * MAX_COLUMNS  # counted as colons: one a column, and some for what is unusual of it
 _MAX_DIGITS = 20  # the counts are 64-bit integers; all larger numbers are texts
 _KEYS = ("schema", "kind", "version", "parameters", "provenance", "fields", "columns")
 
@@ -54,7 +55,7 @@ def write_document(path: str | os.PathLike[str], document: Mapping[str, Any]) ->
     target = Path(path)
     content = {"schema": SCHEMA, **document}
     text = _laid_out({**content, "checksum": _checksum(content)}).encode()
-    if len(text) > _MAX_BYTES or len(content["columns"]) > MAX_COLUMNS:
+    if len(text) > _MAX_BYTES or len(content["columns"]) > MAX_COLUMNS or text.count(b":") > _MAX_KEYS:
         raise ScalerFileError(
             f"{target}: {len(content['columns'])} columns in {len(text)} bytes are more than a file of statistics "
             f"holds ({MAX_COLUMNS} columns, {_MAX_BYTES} bytes); save the columns in several files with select()."
@@ -99,6 +100,9 @@ def _read_bounded(path: Path) -> bytes:
 
 
 def _parsed(content: bytes) -> Any:
+    # Before parsing, which takes long where there are millions of them.
+    if content.count(b":") > _MAX_KEYS:
+        raise ScalerFileError(f"wanted at most {MAX_COLUMNS} columns, got {content.count(b':')} keys; not such a file.")
     try:
         return json.loads(
             content.decode("utf-8"),

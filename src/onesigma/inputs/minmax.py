@@ -87,9 +87,8 @@ class MinMaxScaler(ColumnScaler):
             )
         return low, high
 
-    def _measure(self, x: Any, sample_weight: Any, *, first: bool) -> Any:
+    def _check_parameters(self) -> None:
         self._limits()
-        return super()._measure(x, sample_weight, first=first)
 
     @property
     def affine(self) -> Affine:

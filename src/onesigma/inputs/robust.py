@@ -12,7 +12,7 @@ from onesigma._errors import ConfigError, ScalerFileError
 from onesigma.inputs.affine import Affine, Array
 from onesigma.inputs.scalers import ColumnScaler
 from onesigma.inputs.sketches import Sketches, rank_error
-from onesigma.inputs.tables import column_names, floating, new_table, refuse_infinities
+from onesigma.inputs.tables import floating, refuse_infinities
 
 __all__ = ["RobustScaler"]
 
@@ -99,11 +99,11 @@ class RobustScaler(ColumnScaler):
         self._check_fitted()
         return rank_error(self.sketch_size)
 
-    def _measure(self, x: Any, sample_weight: Any, *, first: bool) -> Any:
+    def _check_parameters(self) -> None:
         self._ends()
-        table = new_table(self, x, first=first, accept_sparse=True)
-        self._check_sparse(table)
-        columns = Sketches.of(floating(table), column_names(self, table), size=self.sketch_size)
+
+    def _state_of(self, table: Any, names: list[str], sample_weight: Any) -> Any:
+        columns = Sketches.of(floating(table), names, size=self.sketch_size)
         refuse_infinities({name: column.infs for name, column in columns.items()}, table.dtype)
         return columns
 

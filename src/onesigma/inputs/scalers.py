@@ -173,7 +173,9 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         with naming(path):
             parameters = read_parameters(cls(), document, kind=cls.kind)
             columns = cls._read_columns(document["fields"], document["columns"])
-            return cls.from_columns(columns, provenance=read_provenance(document), **parameters)
+            scaler = cls.from_columns(columns, provenance=read_provenance(document), **parameters)
+            scaler._check_parameters()
+        return scaler
 
     @classmethod
     def from_columns(cls, columns: Columns, *, provenance: Provenance | None = None, **parameters: Any) -> Self:
@@ -224,13 +226,21 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         """Inverse of `_write_columns`."""
         return columns_from_rows(fields, rows)
 
+    def _check_parameters(self) -> None:
+        """Refuse parameters of the constructor that make no map."""
+
     def _check_sparse(self, table: Any) -> None:
         """Refuse a sparse matrix where the map would fill it."""
 
     def _measure(self, x: Any, sample_weight: Any, *, first: bool) -> Columns:
+        self._check_parameters()
         table = new_table(self, x, first=first, accept_sparse=self._takes_sparse)
         self._check_sparse(table)
-        return measure(table, column_names(self, table), sample_weight=sample_weight)
+        return self._state_of(table, column_names(self, table), sample_weight)
+
+    def _state_of(self, table: Any, names: list[str], sample_weight: Any) -> Columns:
+        """The statistics of a validated table."""
+        return measure(table, names, sample_weight=sample_weight)
 
     def _adopt(self, columns: Columns, *, provenance: dict[str, Any]) -> None:
         self.columns_ = columns

@@ -19,56 +19,58 @@ class Quantiles:
     """A sketch of the finite values of one column, and counts of the others.
 
     Attributes:
-        sketch: `kll_doubles_sketch`; never updated once it is here.
+        sketch: A KLL sketch of doubles, serialized, so that it can be hashed, pickled and never changed.
         nans: NaN and missing values.
         infs: Infinite values.
     """
 
-    sketch: Any
+    sketch: bytes
     nans: int = 0
     infs: int = 0
 
     @classmethod
     def of(cls, values: npt.NDArray[Any], *, size: int) -> Self:
         """The sketch of some values (N,)."""
-        sketch = _kll().kll_doubles_sketch(size)
+        sketch = _kll()(size)
         finite = values[np.isfinite(values)]
         sketch.update(np.ascontiguousarray(finite, dtype=np.float64))
         nans = int(np.isnan(values).sum())
-        return cls(sketch=sketch, nans=nans, infs=len(values) - len(finite) - nans)
+        return cls(sketch=sketch.serialize(), nans=nans, infs=len(values) - len(finite) - nans)
 
     @property
     def num_rows(self) -> int:
         """Values that were seen, whatever they are."""
-        return int(self.sketch.n) + self.nans + self.infs
+        return int(self._opened().n) + self.nans + self.infs
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Smallest and largest value, exact; NaN of nothing."""
-        if not self.sketch.n:
+        sketch = self._opened()
+        if not sketch.n:
             return float("nan"), float("nan")
-        return float(self.sketch.get_min_value()), float(self.sketch.get_max_value())
+        return float(sketch.get_min_value()), float(sketch.get_max_value())
 
     def merge(self, other: Self) -> Self:
         """The sketch of both columns' values."""
-        merged = _kll().kll_doubles_sketch.deserialize(self.sketch.serialize())
-        merged.merge(other.sketch)
-        return type(self)(sketch=merged, nans=self.nans + other.nans, infs=self.infs + other.infs)
-
-    def __reduce__(self) -> Any:
-        return _unpickled, (self.sketch.serialize(), self.nans, self.infs)
+        merged = self._opened()
+        merged.merge(other._opened())
+        return type(self)(sketch=merged.serialize(), nans=self.nans + other.nans, infs=self.infs + other.infs)
 
     def quantile(self, share: float) -> float:
         """The value below which this share lies, linear between neighbors as `numpy.quantile`; NaN of nothing."""
-        count = self.sketch.n
+        sketch = self._opened()
+        count = sketch.n
         if not count:
             return float("nan")
         place = (count - 1) * share
         below = min(int(place), max(count - 2, 0))
         # Half a rank beyond a value names it without doubt.
         ranks = [(below + 0.5) / count, (min(below + 1, count - 1) + 0.5) / count]
-        low, high = self.sketch.get_quantiles(ranks, True)
+        low, high = sketch.get_quantiles(ranks, True)
         return float(low + (high - low) * (place - below))
+
+    def _opened(self) -> Any:
+        return _kll().deserialize(self.sketch)
 
 
 class Sketches(Mapping[str, Quantiles]):
@@ -118,8 +120,7 @@ class Sketches(Mapping[str, Quantiles]):
     def rows(self) -> dict[str, list[Any]]:
         """Per column: NaNs, infinities and the sketch in base64."""
         return {
-            name: [column.nans, column.infs, base64.b64encode(column.sketch.serialize()).decode()]
-            for name, column in self.items()
+            name: [column.nans, column.infs, base64.b64encode(column.sketch).decode()] for name, column in self.items()
         }
 
     @classmethod
@@ -133,12 +134,13 @@ class Sketches(Mapping[str, Quantiles]):
         for name, row in rows.items():
             try:
                 nans, infs, text = row
-                sketch = _kll().kll_doubles_sketch.deserialize(base64.b64decode(text, validate=True))
+                column = Quantiles(sketch=base64.b64decode(text, validate=True), nans=nans, infs=infs)
+                column.bounds  # noqa: B018  (opens the sketch)
                 if not all(type(count) is int and 0 <= count < 2**63 for count in (nans, infs)):
                     raise ValueError(f"counts {nans!r} and {infs!r}")
             except (ValueError, TypeError, RuntimeError, IndexError, MemoryError) as error:
                 raise ScalerFileError(f"column {name[:60]!r}: wanted two counts and a sketch, got {error}.") from None
-            columns[name] = Quantiles(sketch=sketch, nans=nans, infs=infs)
+            columns[name] = column
         return cls(columns)
 
     def __getitem__(self, name: str) -> Quantiles:
@@ -153,11 +155,7 @@ class Sketches(Mapping[str, Quantiles]):
 
 def rank_error(size: int) -> float:
     """The error of a rank, as a share of all values, that a sketch of this size keeps below with 99 % probability."""
-    return float(_kll().kll_doubles_sketch.get_normalized_rank_error(size, False))
-
-
-def _unpickled(sketch: bytes, nans: int, infs: int) -> Quantiles:
-    return Quantiles(sketch=_kll().kll_doubles_sketch.deserialize(sketch), nans=nans, infs=infs)
+    return float(_kll().get_normalized_rank_error(size, False))
 
 
 def _column(table: Any, index: int) -> npt.NDArray[Any]:
@@ -170,4 +168,4 @@ def _kll() -> Any:
         import datasketches  # optional, and this is its room
     except ImportError:
         raise ConfigError("RobustScaler needs the package datasketches; pip install 'onesigma[sketches]'.") from None
-    return datasketches
+    return datasketches.kll_doubles_sketch
