@@ -183,3 +183,20 @@ def test_the_installed_command_says_its_version_and_shows_examples() -> None:
     shown = subprocess.run([*command, "check", "--help"], capture_output=True, text=True, check=True).stdout
     assert "onesigma check my_model.py:build --data" in shown
     assert "onesigma 0." in subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def test_initialize_writes_a_state_dict_that_loads(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = place / "init.pt"
+    assert (
+        run("initialize", f"{place}/net.py:build", "--data", place / "wine.csv", "--target", "cultivar", "-o", out) == 0
+    )
+    assert "21 layers set, 0 left alone" in capsys.readouterr().out
+    net: dict[str, object] = {}
+    exec(MODEL, net)
+    net["build"](13, 3).load_state_dict(torch.load(out, weights_only=True))  # type: ignore[operator]
+
+
+def test_initialize_into_no_folder_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--data", place / "wine.csv", "--target", "cultivar", "-o", place / "none" / "init.pt")
+    assert run("initialize", f"{place}/net.py:build", *arguments) == 2
+    assert "cannot be written" in capsys.readouterr().err

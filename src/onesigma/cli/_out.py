@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 from onesigma._errors import OutputError
 from onesigma.workflows import Problem, Repair
 
-__all__ = ["write_repair"]
+__all__ = ["write_atomically", "write_repair"]
 
 
 def write_repair(
@@ -21,30 +22,49 @@ def write_repair(
     Raises:
         OutputError: The folder or a file in it cannot be written.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _replace(out / "model.pt", lambda path: torch.save(repair.model.state_dict(), path))
-        if repair.scaler is not None:
-            repair.scaler.save(out / "inputs.json", date=repair.report.meta.date)
-        _replace(out / "report.html", lambda path: path.write_text(repair.report.to_html(), encoding="utf-8"))
-        _replace(out / "report.json", lambda path: path.write_text(repair.report.to_json(), encoding="utf-8"))
-        code = _loader(repair, spec=spec, problem=problem, norm=norm)
-        _replace(out / "load.py", lambda path: path.write_text(code, encoding="utf-8"))
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another --out.") from error
+    _make_folder(out)
+    report = repair.report
+    write_atomically(out / "model.pt", lambda path: torch.save(repair.model.state_dict(), path))
+    if repair.scaler is not None:
+        repair.scaler.save(out / "inputs.json", date=report.meta.date)
+    code = _loader(repair, spec=spec, problem=problem, norm=norm)
+    for name, text in (("report.html", report.to_html()), ("report.json", report.to_json()), ("load.py", code)):
+        write_atomically(out / name, partial(_write_text, text=text))
     names = ["model.pt", "inputs.json", "report.html", "report.json", "load.py"]
     written = "\n".join(f"  {out / name}" for name in names if (out / name).exists())
     return f"[bold]written[/]\n{written}\nUse it: [bold]load(your_model)[/] of {out / 'load.py'}"
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and move into place, so that a crash leaves the old file or the new one."""
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and move into place, so that a crash leaves the old file or the new one.
+
+    Raises:
+        OutputError: The file cannot be written; nothing is left of it.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(beside)
         beside.replace(path)
+    # torch.save raises RuntimeError where a folder is missing or a disk is full.
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path}: cannot be written ({_cause(error)}); choose another place for it.") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, *, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="replace")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: no such folder can be made ({_cause(error)}); choose another --out.") from error
+
+
+def _cause(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _loader(repair: Repair, *, spec: str, problem: Problem, norm: str | None) -> str:

@@ -1,0 +1,59 @@
+"""`onesigma initialize`: new weights for a model, set from one pass over your data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from onesigma.cli._model import build_model, find_factory
+from onesigma.cli._out import write_atomically
+from onesigma.init.initialize import initialize_
+from onesigma.model.edits import Edits
+from onesigma.workflows import problem_from_file
+from onesigma.workflows.check import SAMPLE_ROWS
+
+__all__ = ["initialize"]
+
+
+def initialize(
+    model: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory.", metavar="MODEL")],
+    data: Annotated[Path, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the state dict goes: init.pt.")],
+    target: Annotated[str | None, typer.Option(help="Column that is no input.")] = None,
+    scheme: Annotated[str, typer.Option(help="How weights are drawn and scaled.")] = "unit",
+    skip: Annotated[str, typer.Option(help="Layers or parameters to leave alone: head,blocks.*.gate.weight.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the weights, with the name of each parameter.")] = 0,
+) -> None:
+    """Draw every weight by its fan and gain, set its scale in one pass over the data, and save the state dict.
+
+    The data are taken as they are: standardize them first, or let `onesigma check --fix` do both.
+
+    [bold]Examples[/]
+
+        onesigma initialize my_model.py:build --data wine.csv --target quality -o init.pt
+        onesigma initialize my_model.py:build --data wine.csv -o init.pt --skip head --seed 7
+    """
+    find_factory(model)
+    problem = problem_from_file(data, target=target)
+    torch.manual_seed(seed)
+    network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
+    sample = problem.sample(SAMPLE_ROWS, seed=seed)
+    patterns = [part.strip() for part in skip.split(",") if part.strip()]
+    edits = initialize_(network, sample.inputs.float(), scheme=scheme, seed=seed, skip=patterns)
+    write_atomically(out, lambda path: torch.save(network.state_dict(), path))
+    console = Console()
+    console.print(_table(edits))
+    console.print(f"{len(edits.applied)} layers set, {len(edits.refused)} left alone. Written: [bold]{out}[/]")
+
+
+def _table(edits: Edits) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("layer", "done", "std as drawn", "std as set", "why"):
+        table.add_column(column, justify="right" if "std" in column else "left")
+    for edit in edits:
+        stds = ("" if std is None else f"{std:.3f}" for std in (edit.before, edit.after))
+        table.add_row(edit.layer, edit.action if edit.applied else "left alone", *stds, edit.reason)
+    return table

@@ -1,0 +1,49 @@
+"""The public names, and what `import onesigma` must not load."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onesigma
+
+ROOT = Path(__file__).parents[1]
+
+# DESIGN: names that tests and documents rely on.
+PROMISED = {
+    "gain", "activation_moments", "critical_point", "fan", "init", "initialize_", "measure", "check",
+    "norm", "standardize", "inputs",
+}  # fmt: skip
+
+OPTIONAL = ("datasketches", "onnx", "onnxruntime", "onnxscript", "PIL", "polars", "duckdb", "dask", "ray", "pyspark")
+
+
+def test_the_promised_names_are_there() -> None:
+    assert set(onesigma.__all__) >= PROMISED
+    assert all(hasattr(onesigma, name) for name in onesigma.__all__)
+    assert {"insert_", "strip_biases_"} <= set(onesigma.norm.__all__)
+    assert {"StandardScaler", "MinMaxScaler", "load"} <= set(onesigma.inputs.__all__)
+
+
+def test_import_loads_no_engine_and_no_optional_dependency() -> None:
+    code = f"import sys, onesigma; print([name for name in {OPTIONAL!r} if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    # The last line printed is how far the farthest pre-activation std is from 1.
+    assert float(capsys.readouterr().out.split()[-1]) < 1e-3
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not listed:
+        pytest.skip("not a git checkout")
+    long = [name for name in listed if name.endswith(".py") and len((ROOT / name).read_text().splitlines()) > 400]
+    assert long == []
