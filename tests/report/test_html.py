@@ -112,9 +112,10 @@ def residual(blocks: int) -> Report:
 
 def test_a_200_layer_residual_network_is_small_and_quick() -> None:
     report = residual(100)
-    start = time.perf_counter()
+    # Processor time: what the other programs of the machine do meanwhile is not ours.
+    start = time.process_time()
     page, text, data = report.to_html(), report.to_text(), report.to_json()
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(page.encode()) < 1_500_000
     assert "ResNet" in text
     assert Report.from_json(data) == report

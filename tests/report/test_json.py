@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onesigma._errors import ReportFileError
@@ -66,6 +66,7 @@ reports = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(reports)
 def test_a_report_reads_back_equal_whatever_it_holds(report: Report) -> None:
     text = report.to_json()
@@ -73,6 +74,7 @@ def test_a_report_reads_back_equal_whatever_it_holds(report: Report) -> None:
     assert Report.from_json(text).to_json() == text
 
 
+@settings(deadline=None)
 @given(reports)
 def test_every_json_reader_takes_the_text(report: Report) -> None:
     def refuse(word: str) -> None:

@@ -105,13 +105,13 @@ def _group(group: Group) -> Iterator[RenderableType]:
     yield Text.assemble((f"{mark} {group.code} {group.name}", style), ("  " + clean(group.where(limit=4)), "bold"))
     for line, dim in ((group.message, ""), (group.basis, "dim")):
         if line:
-            yield Padding(Text(clean(line), dim), (0, 0, 0, 2))
+            yield Padding(Text(clean(line), dim), (0, 0, 0, 2), expand=False)
     for consequence in group.consequences:
         mark, style = MARKS[consequence.severity]
         text = Text.assemble("↳ ", (f"{consequence.code} {consequence.name}", style))
-        yield Padding(text.append("  " + clean(consequence.where(limit=3))), (0, 0, 0, 2))
+        yield Padding(text.append("  " + clean(consequence.where(limit=3))), (0, 0, 0, 2), expand=False)
     for line in group.fix.splitlines():
-        yield Padding(Text.assemble("fix  ", (clean(line), "green")), (0, 0, 0, 2))
+        yield Padding(Text.assemble("fix  ", (clean(line), "green")), (0, 0, 0, 2), expand=False)
 
 
 def _edits(edits: Sequence[Edit]) -> Iterator[RenderableType]:
@@ -124,6 +124,6 @@ def _edits(edits: Sequence[Edit]) -> Iterator[RenderableType]:
         line = Text.assemble((mark, style), f" {clean(edit.layer)}: {clean(edit.action)}")
         if edit.before is not None or edit.after is not None:
             line.append(f"  {arrow(number(edit.before), number(edit.after))}")
-        yield Padding(line.append(f"  {clean(edit.reason)}" if edit.reason else "", "dim"), (0, 0, 0, 2))
+        yield Padding(line.append(f"  {clean(edit.reason)}" if edit.reason else "", "dim"), (0, 0, 0, 2), expand=False)
     if len(edits) > len(shown):
-        yield Padding(Text(f"⋮ {len(edits) - len(shown)} more", "dim"), (0, 0, 0, 2))
+        yield Padding(Text(f"⋮ {len(edits) - len(shown)} more", "dim"), (0, 0, 0, 2), expand=False)

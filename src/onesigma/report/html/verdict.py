@@ -25,12 +25,15 @@ def header(report: "Report") -> Html:
     meta, summary = report.meta, report.summary
     facts = [meta.data, plural(summary.num_samples, "sample"), plural(summary.layers, "layer")]
     facts += [plural(summary.parameters, "parameter")] if summary.parameters else []
+    # "Sequential" names no model.
+    called = "" if report.trace.model == "Sequential" else report.trace.model
+    title = called or meta.model or report.trace.model or "Model"
     facts += ["training mode" if report.trace.training else "eval mode", meta.date]
     return tag(
         "header",
         tag("p", "one", tag("b", "sigma"), class_="wordmark"),
-        tag("h1", report.trace.model or meta.model or "Model"),
-        tag("p", " · ".join(filter(None, [meta.model if report.trace.model else "", *facts])), class_="facts"),
+        tag("h1", title),
+        tag("p", " · ".join(filter(None, [meta.model if title != meta.model else "", *facts])), class_="facts"),
     )
 
 
