@@ -35,10 +35,9 @@ class Batch:
 
     def owned_by(self, model: nn.Module) -> "Batch":
         """A copy on the model's device, so that a forward pass that writes into its input spoils nobody's data."""
-        device, dtype = _home(model)
-        args, kwargs, targets = (
-            _mapped(part, device=device, dtype=dtype) for part in (self.args, dict(self.kwargs), self.targets)
-        )
+        tensors = chain(model.parameters(), model.buffers(), tensors_in((self.args, self.kwargs)))
+        device = next((tensor.device for tensor in tensors), None)
+        args, kwargs, targets = (_mapped(part, device=device) for part in (self.args, dict(self.kwargs), self.targets))
         return replace(self, args=args, kwargs=kwargs, targets=targets)
 
 
@@ -143,7 +142,7 @@ def _check(value: Any, *, where: str) -> None:
 
 def _converted(value: Any) -> Any:
     """NumPy arrays as tensors of their own memory's copy; everything else as it is."""
-    return _mapped(value, device=None, dtype=None) if _has_arrays(value) else value
+    return _mapped(value, device=None) if _has_arrays(value) else value
 
 
 def _has_arrays(value: Any) -> bool:
@@ -154,7 +153,7 @@ def _has_arrays(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic))
 
 
-def _mapped(value: Any, *, device: torch.device | None, dtype: torch.dtype | None) -> Any:
+def _mapped(value: Any, *, device: torch.device | None) -> Any:
     """`value` with every tensor and array in it copied to `device`."""
     if isinstance(value, (np.ndarray, np.generic)):
         # NumPy's default is float64, torch's is not: a table of float64 columns is meant for a float32 model.
@@ -165,9 +164,9 @@ def _mapped(value: Any, *, device: torch.device | None, dtype: torch.dtype | Non
     if isinstance(value, torch.Tensor):
         return _owned(value, device=device)
     if isinstance(value, Mapping):
-        return {name: _mapped(part, device=device, dtype=dtype) for name, part in value.items()}
+        return {name: _mapped(part, device=device) for name, part in value.items()}
     if isinstance(value, (tuple, list)):
-        parts = [_mapped(part, device=device, dtype=dtype) for part in value]
+        parts = [_mapped(part, device=device) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 
@@ -175,17 +174,8 @@ def _mapped(value: Any, *, device: torch.device | None, dtype: torch.dtype | Non
 def _owned(value: torch.Tensor, *, device: torch.device | None) -> torch.Tensor:
     if device is None:
         return value
-    if value.device != device and device.type == "meta":
-        return value
     copy = value.detach().to(device, copy=True)
     return copy.requires_grad_(value.requires_grad)
-
-
-def _home(model: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:
-    """Device and floating dtype of the model's first parameter or buffer."""
-    for tensor in chain(model.parameters(), model.buffers()):
-        return tensor.device, tensor.dtype if tensor.is_floating_point() else None
-    return None, None
 
 
 def _num_samples(batch: Batch, *, where: str) -> int:
