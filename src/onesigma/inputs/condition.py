@@ -108,10 +108,13 @@ def has_two_values(moments: Moments) -> bool:
 
 def _lost_digits(moments: Moments) -> str:
     """Decimal digits of the spread that rounding to float32 takes: log10 of max|x| / std."""
-    std = moments.std()
-    largest = max(abs(_float(moments.minimum)), abs(_float(moments.maximum))) if moments.count else 0.0
-    if not std or not math.isfinite(largest) or largest > float(np.finfo(np.float32).max):
-        return "too large for float32" if largest > float(np.finfo(np.float32).max) else ""
+    if not moments.count:
+        return ""
+    std, largest = moments.std(), max(abs(_float(moments.minimum)), abs(_float(moments.maximum)))
+    if largest > float(np.finfo(np.float32).max):
+        return "too large for float32"
+    if not std:
+        return ""
     lost = math.log10(largest) - math.log10(std)
     if lost < _DIGITS_LOST or _all_exact(moments, largest):
         return ""

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from scipy.special import chdtri
+
 __all__ = ["Cause", "Expected", "Mismatch", "Place", "judge"]
 
 Cause: TypeAlias = Literal[
@@ -13,6 +15,8 @@ Cause: TypeAlias = Literal[
 
 _MEAN_LIMIT = 0.5  # in std of the statistics
 _SCALE_LIMIT = 2.0
+_DOUBT = 5.0  # standard errors of a mean
+_CHANCE = 1e-6  # that chance alone takes a std of normal values beyond its limit
 _UNITS = (255.0, 10.0, 100.0, 1000.0, 1e6, 60.0, 3600.0)
 _UNIT_TOLERANCE = 0.3
 
@@ -46,20 +50,23 @@ class Place(NamedTuple):
         """Return whether data found there are within the limits of this place."""
         if not self.std:
             return not found.std and found.mean == self.mean
-        low, high = 1 / limits.scale, limits.scale
-        return abs(found.mean - self.mean) <= limits.mean * self.std and low <= found.std / self.std <= high
+        near = abs(found.mean - self.mean) <= limits.mean * self.std
+        return near and limits.shrunk <= found.std / self.std <= limits.grown
 
 
 class _Limits(NamedTuple):
-    """Allowed distances, widened for few rows: n values leave 1/√n of doubt about a mean, 1/√(2n) about a std."""
+    """Allowed distances, widened for few rows: n values leave 1/√n of doubt about a mean, √(χ²/n) about a std."""
 
     mean: float
-    scale: float
+    shrunk: float
+    grown: float
 
     @classmethod
     def of(cls, count: int) -> "_Limits":
-        doubt = 3 / math.sqrt(max(count, 1))
-        return cls(_MEAN_LIMIT + doubt, _SCALE_LIMIT * (1 + doubt / math.sqrt(2)))
+        if count < 2:
+            return cls(_MEAN_LIMIT + _DOUBT, 0.0, math.inf)
+        spread = [math.sqrt(float(chdtri(count - 1, share)) / count) for share in (1 - _CHANCE, _CHANCE)]
+        return cls(_MEAN_LIMIT + _DOUBT / math.sqrt(count), spread[0] / _SCALE_LIMIT, spread[1] * _SCALE_LIMIT)
 
 
 class Expected(NamedTuple):
@@ -91,7 +98,8 @@ def judge(name: str, expected: Expected, found: Place, *, count: int, applied: b
     told = f"mean {found.mean:.4g}, std {found.std:.4g} against {wanted.mean:.4g}, {wanted.std:.4g}"
     shared = _explained(expected, found, limits, applied=applied) or _unit(wanted, found)
     cause, words = shared or _distance(wanted, off if by_mean else ratio, by_mean=by_mean)
-    value, limit = (off, limits.mean) if by_mean else (ratio, limits.scale)
+    by_scale = (ratio, limits.shrunk if ratio < 1 else limits.grown)
+    value, limit = (off, limits.mean) if by_mean else by_scale
     return Mismatch(column=name, cause=cause, value=value, limit=limit, message=f"{name!r} {words} ({told}).")
 
 

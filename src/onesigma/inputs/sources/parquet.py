@@ -39,7 +39,7 @@ def _read(
     path: Path, metadata: pq.FileMetaData, group: int, names: Sequence[str], skip: int
 ) -> Iterator[pa.RecordBatch]:
     # Without pre_buffer and with a buffer, columns are read page by page: a row group of many gigabytes stays on disk.
-    options = {"metadata": metadata, "pre_buffer": False, "buffer_size": 1 << 18, "page_checksum_verification": True}
+    options = {"metadata": metadata, "pre_buffer": False, "buffer_size": 1 << 16, "page_checksum_verification": True}
     with pq.ParquetFile(path, **options) as file:
         rows = rows_per_block(sum(_width(file.schema_arrow.field(name).type) for name in names))
         batches = file.iter_batches(rows, row_groups=[group], columns=list(names))
