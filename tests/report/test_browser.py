@@ -8,7 +8,8 @@ import pytest
 from onesigma.report import Report, compare
 
 from .browser import Browser, Page, chromium
-from .samples import broken, repaired, tiny
+from .samples import broken, repaired
+from .tiny import tiny
 
 pytestmark = pytest.mark.browser
 

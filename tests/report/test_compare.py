@@ -14,7 +14,8 @@ from onesigma.cli.compare import compare as command
 from onesigma.model.trace import Trace
 from onesigma.report import Report, compare
 
-from .samples import broken, finding, repaired, tiny
+from .samples import broken, finding, repaired
+from .tiny import tiny
 
 
 def report(*findings: Any, **changes: Any) -> Report:

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 from onesigma.model.trace import Trace
 from onesigma.report import Meta, Report
 
-from .samples import finding, tiny
+from .samples import finding
+from .tiny import tiny
 
 
 def of(*findings: Any, **changes: Any) -> Report:

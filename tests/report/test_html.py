@@ -10,7 +10,8 @@ from onesigma.model.trace import InputRecord, Record, Signal, Trace
 from onesigma.report import Report, compare
 from onesigma.report.markup import Html, tag
 
-from .samples import broken, finding, repaired, tiny
+from .samples import broken, finding, repaired
+from .tiny import tiny
 
 VOID = {"meta", "link", "wbr"}
 

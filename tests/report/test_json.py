@@ -15,7 +15,8 @@ from onesigma.report import Meta, Report
 from onesigma.report.json import SCHEMA, write_brief
 from onesigma.report.schema import schema
 
-from .samples import broken, finding, repaired, tiny
+from .samples import broken, finding, repaired
+from .tiny import tiny
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
 

@@ -8,7 +8,8 @@ from onesigma.report import Report
 from onesigma.report.groups import group
 from onesigma.report.rows import rows_of
 
-from .samples import finding, tiny
+from .samples import finding
+from .tiny import tiny
 
 
 @pytest.mark.parametrize(

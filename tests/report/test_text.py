@@ -11,7 +11,8 @@ from onesigma.report import Report
 from onesigma.report.rows import rows_of
 from onesigma.report.scale_table import abbreviate, gauge, scale_color
 
-from .samples import broken, finding, repaired, tiny
+from .samples import broken, finding, repaired
+from .tiny import tiny
 
 WIDTHS = [40, 60, 80, 100, 130, 160]
 
