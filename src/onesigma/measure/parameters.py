@@ -1,6 +1,7 @@
 """Parameters and running statistics, their gradients, and units that are copies of one another."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from onesigma.model.names import tensor_names
 from onesigma.model.signals import Ledger
 
-__all__ = ["ParameterSlots", "parameter_slots"]
+__all__ = ["ParameterSlots", "parameter_slots", "with_gradients"]
 
 _RUNNING = ("running_mean", "running_var")
 
@@ -21,34 +22,34 @@ class ParameterSlots:
     shape: tuple[int, ...]
     trainable: bool
     value: int
-    gradient: int | None
-    duplicates: int | None
+    gradient: int | None = None
+    duplicates: int | None = None
 
 
 def parameter_slots(model: nn.Module, ledger: Ledger) -> tuple[ParameterSlots, ...]:
-    """One entry per parameter and per buffer of running statistics."""
-    found = []
-    for name, tensor in tensor_names(model).items():
-        if isinstance(tensor, nn.Parameter) or name.endswith(_RUNNING):
-            found.append(_slots(name, tensor, ledger))
-    return tuple(found)
-
-
-def _slots(name: str, tensor: torch.Tensor, ledger: Ledger) -> ParameterSlots:
-    gradient = tensor.grad
-    if gradient is not None and gradient.layout != torch.strided:
-        gradient = gradient.to_dense()
-    duplicates = None
-    if gradient is not None and tensor.dim() > 1 and tensor.numel():
-        duplicates = ledger.note(_duplicate_rows(tensor.detach(), gradient))
-    return ParameterSlots(
-        name=name,
-        shape=tuple(tensor.shape),
-        trainable=tensor.requires_grad,
-        value=ledger.add(tensor),
-        gradient=None if gradient is None else ledger.add(gradient),
-        duplicates=duplicates,
+    """One entry per parameter and per buffer of running statistics, as they are before the pass."""
+    return tuple(
+        ParameterSlots(name, tuple(tensor.shape), tensor.requires_grad, value=ledger.add(tensor))
+        for name, tensor in tensor_names(model).items()
+        if isinstance(tensor, nn.Parameter) or name.endswith(_RUNNING)
     )
+
+
+def with_gradients(slots: Sequence[ParameterSlots], model: nn.Module, ledger: Ledger) -> tuple[ParameterSlots, ...]:
+    """The same entries with the gradients that a backward pass has left."""
+    tensors = tensor_names(model)
+    return tuple(_with_gradient(entry, tensors[entry.name], ledger) for entry in slots)
+
+
+def _with_gradient(entry: ParameterSlots, tensor: torch.Tensor, ledger: Ledger) -> ParameterSlots:
+    gradient = tensor.grad
+    if gradient is None:
+        return entry
+    if gradient.layout != torch.strided:
+        gradient = gradient.to_dense()
+    has_rows = tensor.dim() > 1 and tensor.numel() > 0
+    duplicates = ledger.note(_duplicate_rows(tensor.detach(), gradient)) if has_rows else None
+    return replace(entry, gradient=ledger.add(gradient), duplicates=duplicates)
 
 
 def _duplicate_rows(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,9 @@ from torch import nn
 from onesigma._errors import CaptureError, ConfigError
 from onesigma._typing import Batches, Loss
 from onesigma.measure.assembly import Pass, trace_of
-from onesigma.measure.inputs import Table, tables_of
+from onesigma.measure.inputs import tables_of
 from onesigma.measure.losses import Criterion, criterion_of
-from onesigma.measure.parameters import parameter_slots
+from onesigma.measure.parameters import parameter_slots, with_gradients
 from onesigma.measure.watcher import Watcher
 from onesigma.model.batches import Batch, iterate_batches
 from onesigma.model.capture import recording
@@ -61,17 +61,17 @@ def measure(model: nn.Module, batches: Batches | Batch, *, loss: Loss | str | No
 def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion) -> Pass:
     """One forward and one backward pass."""
     ledger = Ledger()
-    tables: list[Table] = tables_of(batch, ledger)
+    tables, parameters = tables_of(batch, ledger), parameter_slots(model, ledger)
     watcher = Watcher(ledger, num_samples=batch.num_samples)
     with recording(model, listeners=[watcher]) as recorder:
         output = recorder.run(batch)
         value = recorder.evaluate(criterion.value, output, batch.targets) if criterion.applies(output) else None
-    graph, index = recorder.graph, None if value is None else recorder.index_of(value)
     if value is not None:
         _backward(value)
     watcher.release()
+    graph, index = recorder.graph, None if value is None else recorder.index_of(value)
     with torch._C.DisableTorchFunction():
-        parameters = parameter_slots(model, ledger)
+        parameters = with_gradients(parameters, model, ledger)
     loss_slot = None if value is None else ledger.note(value)
     del output, value
     ledger.collect()

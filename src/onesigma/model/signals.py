@@ -157,6 +157,8 @@ class Ledger:
         """The numbers of one tensor that was added."""
         row, (numel, num_samples) = self._rows[slot], self._sizes[slot]
         nonfinite, mean, squares, within, between, low, high = map(float, row[:7])
+        if numel == int(nonfinite):
+            return Moments(nonfinite=numel)
         is_constant = low == high and not nonfinite
         found = Moments(
             count=numel - int(nonfinite),
