@@ -4,15 +4,14 @@
 
 Whether a linear or convolution with a bias is read only by a batch norm on batch statistics, or by an instance norm or
 a group norm with one channel per group, with nothing between that treats values unequally: views, transposes, pools
-without zero padding. A layer norm does not count: it takes away the mean of the bias alone. Where a gradient was
-measured it must agree: the bias's rms at most 1/1000 of the weight's. The value is the size of the bias in parameters;
-any at all is a warning. Source: x + b − mean(x + b) = x − mean(x).
+without zero padding. A layer norm does not count: it takes away the mean of the bias alone. A measured gradient must
+agree: the bias's rms at most 1/1000 of the weight's. The value is the number of units; any at all is a warning.
+Source: x + b − mean(x + b) = x − mean(x).
 
 ## Why it matters
 
 The bias has no effect and no gradient but rounding noise of 1e-7, which Adam divides by itself: it drifts (0.13 after
-500 steps at a learning rate of 0.01), the running mean runs after it, and evaluation lags behind. It also costs memory
-and a kernel.
+500 steps at a learning rate of 0.01), the running mean runs after it, and evaluation lags behind.
 
 ## When it is fine
 
@@ -43,8 +42,7 @@ __all__ = ["RULE"]
 
 _EVEN = (
     *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "contiguous", "clone"),
-    *("transpose", "permute", "t", "T", "mT", "swapaxes", "swapdims", "movedim", "moveaxis"),
-    *("to", "float", "half", "bfloat16", "double", "type"),
+    *("transpose", "permute", "t", "T", "mT", "swapaxes", "swapdims", "movedim", "moveaxis", "to", "float"),
 )
 """Operations that only move values. Not pad, not masked_fill: they put in values without the bias."""
 

@@ -5,8 +5,8 @@
 Pairs of linears (or convolutions) of which the second reads only the first and nobody else does, with at most reshapes
 and dropout between. Left alone are low-rank pairs, where the width between is less than both ends (adapters,
 bottlenecks), and pairs with a grouped or depthwise convolution (separable convolutions). The value is the share of
-hidden linears that are so: a warning for any, an error where it is all of them, at least two, and the model has no
-nonlinearity at all. Source: UMLAUT's and NeuraLint's "missing activation".
+hidden linears that are so. Limits: warning beyond 0, error beyond 0.999, which is all of them, and only where the
+model has no nonlinearity at all. Source: UMLAUT's and NeuraLint's "missing activation".
 
 ## Why it matters
 
