@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onesigma import inputs
@@ -61,6 +61,7 @@ def test_what_was_saved_is_what_is_loaded(scaler: ColumnScaler, tmp_path: Path) 
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_rows_of_a_file_are_exact(values: list[float]) -> None:
     columns = Columns.of(np.array(values)[:, None], ["a"])
     rows = json.loads(json.dumps(rows_of_columns(columns)))
@@ -70,6 +71,7 @@ def test_rows_of_a_file_are_exact(values: list[float]) -> None:
 
 
 @given(st.fractions())
+@settings(deadline=None)
 def test_texts_of_dyadic_numbers_are_read_by_python_itself(value: Any) -> None:
     text = exact_text(value)
     number, _, divisor = text.partition("/")

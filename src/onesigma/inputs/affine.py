@@ -26,8 +26,9 @@ class Affine:
     Without `output_range`: y = ((x − shift) − shift_low) / scale, where shift + shift_low is the mean to some
     hundred bits; rounded to float32 it is still a pair, so a mean of 1.6e9 loses nothing.
 
-    With `output_range` (a, b): t = (x − minimum) / (maximum − minimum), then y = a·(1 − t) + b·t. Minimum and
-    maximum are rounded to the dtype *before* they are subtracted, so they map to exactly a and b in every dtype.
+    With `output_range` (a, b) that is t, where shift + shift_low is the minimum and scale the range, and
+    y = a·(1 − t) + b·t. In a narrower dtype minimum and maximum are rounded *before* they are subtracted, so they map
+    to exactly a and b in every dtype.
 
     float16 is computed in float32, integers in float64 (64-bit ones are shifted as integers first).
 
@@ -41,9 +42,10 @@ class Affine:
         clip: Limits of the result; NaN stays NaN.
 
     Example:
-        >>> zero, one = np.zeros(1), np.ones(1)
+        >>> one, zero = np.ones(1), np.zeros(1)
         >>> bounds = {"minimum": one, "maximum": 3 * one, "output_range": (-1.0, 1.0)}
-        >>> Affine(shift=zero, shift_low=zero, scale=one, **bounds).transform(np.array([[1.0], [2.0], [3.0]])).ravel()
+        >>> from_1_to_3 = Affine(shift=one, shift_low=zero, scale=2 * one, **bounds)
+        >>> from_1_to_3.transform(np.array([[1.0], [2.0], [3.0]])).ravel()
         array([-1.,  0.,  1.])
     """
 

@@ -78,10 +78,10 @@ def _refused(name: str, reason: str, *, error: float | None = None) -> Edits:
 
 def _why_not(layer: nn.Module, affine: Affine) -> str:
     """Why folding would be wrong, whatever the numbers; empty if it would not."""
-    if type(layer) not in _FOLDABLE:
-        return f"a {type(layer).__name__} is no Linear or convolution whose weight can be folded into"
     if parametrize.is_parametrized(layer) or layer._forward_pre_hooks or layer._forward_hooks:
         return "its weight is computed anew at every call (a parametrization or a hook)"
+    if type(layer) not in _FOLDABLE:
+        return f"a {type(layer).__name__} is no Linear or convolution whose weight can be folded into"
     weight: Any = layer.weight
     if not weight.is_floating_point() or weight.is_meta:
         return f"its weight holds no real numbers ({weight.dtype} on {weight.device})"
