@@ -93,7 +93,11 @@ def activity_of(row: np.ndarray, units: Units) -> Activity:
 def _slopes(function: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:
     """|f'(x)| at every value; NaN where x is."""
     # A model may be keeping what autograd saves, as checkpoints do; this graph is none of its business.
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x),
+    ):
         x = tensor.detach().clone().requires_grad_()
         (slope,) = torch.autograd.grad(function(x).sum(), x)
     return slope.abs_()

@@ -102,7 +102,9 @@ class Watcher(Listener):
 
 
 def _is_signal(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+    """It carries values that can be read: not those of one sample inside `torch.vmap`, nor of a fake tensor."""
+    has_values = not torch._C._functorch.is_functorch_wrapped_tensor(tensor) and tensor.device.type != "meta"
+    return has_values and (tensor.is_floating_point() or tensor.is_complex())
 
 
 def _main_input(site: Site) -> torch.Tensor | None:

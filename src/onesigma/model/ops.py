@@ -173,12 +173,15 @@ _OVERRIDES: Mapping[Callable[..., Any], Op] = {
     torch.instance_norm: Op("instance_norm", "norm", ("input", "weight", "bias", "running_mean", "running_var")),
 }
 
-# Functions that only look at a tensor, or at what torch knows of it.
+# Functions that only look at a tensor or at what torch knows of it, and those that make one of nothing.
 _QUERIES_TEXT = """
     size dim ndimension numel nelement stride storage_offset is_contiguous is_floating_point is_complex is_signed
     is_same_size data_ptr element_size get_device item tolist requires_grad register_hook retain_grad untyped_storage
-    storage is_inference is_shared share_memory numpy len int float index format repr hash contains iter reversed
-    result_type can_cast allclose equal is_nonzero _set_grad_enabled backward register_post_accumulate_grad_hook
+    storage is_inference is_shared share_memory numpy result_type can_cast allclose equal is_nonzero _set_grad_enabled
+    backward register_post_accumulate_grad_hook __len__ __int__ __float__ __index__ __bool__ __format__ __repr__
+    __hash__ __contains__ __iter__ __reversed__ __array__
+    zeros ones empty full eye arange linspace rand randn randint randperm zeros_like ones_like empty_like full_like
+    rand_like randn_like randint_like new_zeros new_ones new_empty new_full new_tensor
 """
 _QUERIES = frozenset(_QUERIES_TEXT.split())
 
@@ -209,20 +212,21 @@ def _canonical(name: str) -> str:
     name = name.split(".")[0]  # "add.Tensor", an overload
     if name in _KEPT_DUNDERS:
         return name
-    if name.startswith("__") and name.endswith("__"):
-        inner = name[2:-2]
-        for prefix in ("", "i", "r"):
-            if (inner.removeprefix(prefix) if inner.startswith(prefix) else inner) in _ARITHMETIC:
-                return _reversed(inner.removeprefix(prefix) if prefix else inner, is_reversed=prefix == "r")
-        return inner
-    return name.rstrip("_") if not name.startswith("__") else name
+    if not (name.startswith("__") and name.endswith("__")):
+        return name.rstrip("_")
+    for prefix in ("", "i", "r"):
+        inner = name[2:-2].removeprefix(prefix)
+        if inner in _OPERATORS and name == f"__{prefix}{inner}__":
+            return _REVERSED.get(inner, inner) if prefix == "r" else inner
+    return name
 
 
-_ARITHMETIC = frozenset({"add", "sub", "mul", "div", "truediv", "matmul", "pow", "neg"})
-
-
-def _reversed(name: str, *, is_reversed: bool) -> str:
-    return {"sub": "rsub", "div": "rdiv", "truediv": "rdiv", "pow": "unknown"}.get(name, name) if is_reversed else name
+_OPERATORS = frozenset(
+    {"add", "sub", "mul", "div", "truediv", "matmul", "pow", "neg", "and", "or", "xor", "invert", "eq", "ne"}
+    | {"lt", "le", "gt", "ge", "abs"}
+)
+# What these compute is no longer the operation that the name without the r stands for.
+_REVERSED = {"sub": "rsub", "div": "rdiv", "truediv": "rdiv", "pow": "unknown"}
 
 
 def is_in_place(func: Callable[..., Any]) -> bool:

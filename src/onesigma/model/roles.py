@@ -79,8 +79,9 @@ class Operands:
 
     @property
     def calls(self) -> tuple[int, ...]:
-        """Which calls or inputs of the model the tensors came from, in order of the arguments."""
-        return tuple(origin.call for origin in self.origins.values() if origin.call is not None)
+        """Which calls or inputs of the model the tensors came from: signals, then masks and indices, as they stand."""
+        in_order = sorted(self.origins.values(), key=lambda origin: origin.discrete)
+        return tuple(origin.call for origin in in_order if origin.call is not None)
 
     @property
     def names(self) -> tuple[str, ...]:
