@@ -165,6 +165,21 @@ class Columns(Mapping[str, Moments]):
         return cls(moments)
 
     @property
+    def infinities(self) -> dict[str, int]:
+        """The columns that hold +inf or −inf, and how many; their sums are not read for it.
+
+        Example:
+            >>> Columns.of(np.array([[1.0, np.inf], [2.0, -np.inf]])).infinities
+            {'x1': 2}
+        """
+        tallied = [tally.nonfinite[:, 1:].sum(axis=1).tolist() for tally in self._tallies]
+        counts = {
+            name: cell.pos_infs + cell.neg_infs if isinstance(cell, Moments) else tallied[cell.tally][cell.column]
+            for name, cell in self._cells.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    @property
     def fingerprint(self) -> str:
         """128 bits of the SHA-256 of the canonical bytes, in hexadecimal."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:32]
@@ -177,6 +192,9 @@ class Columns(Mapping[str, Moments]):
             sums = Sums.of_tally(self._tallies[cell.tally], cell.column, divisor=cell.divisor)
             self._read[name] = Moments.of_sums(sums, kind=cell.kind, nulls=cell.nulls)
         return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._cells  # what `Mapping` would do reads the column
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._cells)
