@@ -104,7 +104,8 @@ class RobustScaler(ColumnScaler):
 
     def _state_of(self, table: Any, names: list[str], sample_weight: Any) -> Any:
         columns = Sketches.of(floating(table), names, size=self.sketch_size)
-        refuse_infinities({name: column.infs for name, column in columns.items()}, table.dtype)
+        found = {name: column.infs for name, column in columns.items() if column.infs}
+        refuse_infinities(found, table.dtype, num_columns=len(columns))
         return columns
 
     def _adopt(self, columns: Any, *, provenance: dict[str, Any]) -> None:

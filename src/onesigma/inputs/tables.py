@@ -110,22 +110,21 @@ def measure(x: Any, names: list[str], *, sample_weight: Any = None) -> Columns:
         columns = _sparse_columns(x, names, weights)
     else:
         columns = Columns.of(floating(x), names, weights=weights)
-    refuse_infinities({name: moments.pos_infs + moments.neg_infs for name, moments in columns.items()}, x.dtype)
+    refuse_infinities(columns.infinities, x.dtype, num_columns=len(columns))
     return columns
 
 
-def refuse_infinities(counts: Mapping[str, int], dtype: np.dtype[Any]) -> None:
-    """Name the columns that hold infinities, given how many each holds.
+def refuse_infinities(found: Mapping[str, int], dtype: np.dtype[Any], *, num_columns: int) -> None:
+    """Name the columns that hold infinities, and how many each holds.
 
     Raises:
-        ValueError: Any count is above zero.
+        ValueError: There are any.
     """
-    found = {name: count for name, count in counts.items() if count}
     if found:
         listed = ", ".join(f"{name!r} ({count})" for name, count in list(found.items())[:4])
         raise ValueError(
             f"Input X contains infinity or a value too large for {dtype!r}. Infinite values are in {len(found)} of "
-            f"{len(counts)} columns: {listed}{', …' if len(found) > 4 else ''}; replace them or drop their rows."
+            f"{num_columns} columns: {listed}{', …' if len(found) > 4 else ''}; replace them or drop their rows."
         )
 
 
