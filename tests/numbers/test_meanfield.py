@@ -10,6 +10,7 @@ from torch import nn
 
 from onesigma._errors import GainError
 from onesigma.numbers.activation_moments import activation_moments
+from onesigma.numbers.activations import activation
 from onesigma.numbers.expectation import expectation
 from onesigma.numbers.meanfield import (
     correlation_map,
@@ -141,6 +142,14 @@ def test_the_correlation_map_of_erf_is_its_arc_sine_kernel(c: float, variance: f
 @pytest.mark.parametrize("c", [-0.999, -0.3, 0.0, 0.5, 0.99, 1 - 1e-9])
 def test_the_correlation_map_sees_jumps(c: float) -> None:
     assert correlation_map(torch.sign, c) == pytest.approx(2 / math.pi * math.asin(c), rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("f", ["hardshrink", "hardtanh", "threshold(0.375, 0)"])
+def test_the_correlation_map_sees_what_lies_at_the_edge_of_a_panel(f: str) -> None:
+    # A kink at a round number is where the grid would end a panel anyway; a hair beside it, it has to be found.
+    function, hair = activation(f), 1e-12
+    beside = correlation_map(lambda x: function(x * (1 + hair)), 0.4)
+    assert correlation_map(f, 0.4) == pytest.approx(beside, rel=100 * hair)
 
 
 def test_relu_makes_all_samples_alike() -> None:

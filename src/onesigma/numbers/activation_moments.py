@@ -6,13 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from .._errors import GainError
-from .._typing import Activation
-from .activations import GATED, canonical_name, torch_name
-from .expectation import function_of, grid_of
-from .lobatto import Array
-from .pointwise import Pointwise, pointwise
-from .quadrature import Grid
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.activations import GATED, canonical_name, torch_name
+from onesigma.numbers.expectation import function_of, grid_of
+from onesigma.numbers.lobatto import Array
+from onesigma.numbers.pointwise import Pointwise, pointwise
+from onesigma.numbers.quadrature import Grid
 
 __all__ = ["ActivationMoments", "activation_moments", "moments_of", "positive"]
 

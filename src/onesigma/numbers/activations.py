@@ -9,8 +9,8 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F
 
-from .._errors import GainError
-from .._typing import Activation
+from onesigma._errors import GainError
+from onesigma._typing import Activation
 
 __all__ = ["ACTIVATIONS", "GATED", "activation", "canonical_name", "compose", "known_name", "torch_name"]
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .expectation import grid_of
-from .lobatto import Array
-from .pointwise import Pointwise
-from .quadrature import Evaluate, Grid, adaptive_grid
+from onesigma.numbers.expectation import grid_of
+from onesigma.numbers.lobatto import ORDER, Array
+from onesigma.numbers.pointwise import Pointwise
+from onesigma.numbers.quadrature import Evaluate, Grid, adaptive_grid
 
 __all__ = ["pair_expectation"]
 
@@ -16,6 +16,7 @@ _REACH = 10.0  # of the inner variable; its density is 1e-22 there
 _WIDEST, _NARROWEST = 0.5, 0.02  # bounds of the panels in which f is smooth
 _SINGULAR = 1e-6  # the adaptive grid makes panels as narrow as this at breakpoints only
 _CHUNK = 1000
+_BUDGET = 2**15  # values of the smoothed function, each of which takes hundreds of f
 # Gauss, not Lobatto: no node falls on a breakpoint, where rounding would pick a side.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
@@ -35,23 +36,37 @@ def pair_expectation(f: Pointwise, correlation: float, *, slopes: bool = False) 
     if abs(correlation) == 1:
         return grid.expectation(values * (values if correlation > 0 else grid.mirrored(values)))
     shared, own = math.sqrt(abs(correlation)), math.sqrt(1 - abs(correlation))
-    breakpoints, width = _structure(grid)
-    inner = _Smoothed(evaluate, shared, own, breakpoints, min(1.5, width / own))
-    outer = adaptive_grid(inner, precision=f.precision, width=2.0, floor=math.sqrt(grid.second_moment(values)))
+    breakpoints = np.unique(np.round(_breakpoints(grid), 14))
+    inner = _Smoothed(evaluate, shared, own, breakpoints, min(1.5, _width(grid, breakpoints) / own))
+    rms = math.sqrt(grid.second_moment(values))
+    outer = adaptive_grid(inner, precision=f.precision, width=2.0, floor=rms, budget=_BUDGET)
     smooth = outer.values
     return outer.expectation(smooth * (smooth if correlation > 0 else outer.mirrored(smooth)))
 
 
-def _structure(grid: Grid) -> tuple[Array, float]:
-    """Where f is not smooth, and a panel width that resolves it in between."""
-    order = np.argsort(grid.points)
-    points, widths = grid.points[order], grid.widths[order]
-    near, narrow = points[widths < _SINGULAR], widths[widths < _SINGULAR]
-    clusters = np.split(np.arange(len(near)), np.flatnonzero(np.diff(near) > 10 * _SINGULAR) + 1) if len(near) else []
-    breakpoints = np.array([0.0, *(near[cluster[np.argmin(narrow[cluster])]] for cluster in clusters)])
-    distance = np.abs(points[:, None] - breakpoints).min(axis=1)
-    fine = widths[16 * widths < distance]  # narrow for its own sake, not on the way to a breakpoint
-    return breakpoints, float(np.clip(4 * fine.min(initial=_WIDEST), _NARROWEST, _WIDEST))
+def _breakpoints(grid: Grid) -> Array:
+    """Where the functions on the grid jump: inside the narrowest panels, or from one panel to the next."""
+    points, values = _ends(grid.points), _ends(grid.values)
+    backward = points[:, 0] > points[:, 1]
+    points[backward], values[:, backward] = points[backward, ::-1], values[:, backward, ::-1]
+    order = np.argsort(points[:, 0])
+    points, values = points[order], values[:, order]
+    before, after = values[:, :-1, 1], values[:, 1:, 0]
+    jumps = np.abs(after - before) > 1e-6 * (np.abs(after) + np.abs(before)) + 1e-12
+    between = points[1:, 0][jumps.any(axis=0)]
+    return np.concatenate(([0.0], between, points[points[:, 1] - points[:, 0] < _SINGULAR, 0]))
+
+
+def _ends(values: Array) -> Array:
+    """What stands at the first and at the last node of each panel."""
+    return values.reshape(*values.shape[:-1], -1, ORDER)[..., [0, -1]].copy()
+
+
+def _width(grid: Grid, breakpoints: Array) -> float:
+    """A panel width that resolves the functions between their breakpoints."""
+    distance = np.abs(grid.points[:, None] - breakpoints).min(axis=1)
+    fine = grid.widths[16 * grid.widths < distance]  # narrow for its own sake, not on the way to a breakpoint
+    return float(np.clip(4 * fine.min(initial=_WIDEST), _NARROWEST, _WIDEST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .._errors import GainError
-from .._typing import Activation
-from .activations import activation
-from .pointwise import Pointwise, pointwise
-from .quadrature import Evaluate, Grid, adaptive_grid
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.activations import activation
+from onesigma.numbers.pointwise import Pointwise, pointwise
+from onesigma.numbers.quadrature import Evaluate, Grid, adaptive_grid
 
 __all__ = ["expectation", "function_of", "grid_of"]
 

@@ -3,12 +3,12 @@
 import math
 from typing import Literal, TypeAlias
 
-from .._errors import GainError
-from .._typing import Activation
-from .activation_moments import activation_moments, positive
-from .activations import canonical_name, torch_name
-from .expectation import grid_of
-from .pointwise import describe, pointwise
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.activation_moments import activation_moments, positive
+from onesigma.numbers.activations import canonical_name, torch_name
+from onesigma.numbers.expectation import grid_of
+from onesigma.numbers.pointwise import describe, pointwise
 
 __all__ = ["Convention", "gain", "gain_of", "torch_gain"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._errors import GainError
-from .._typing import Activation
-from .lobatto import Array
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.lobatto import Array
 
 __all__ = ["Pointwise", "describe", "pointwise"]
 

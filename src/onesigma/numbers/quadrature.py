@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import GainError
-from .lobatto import DERIVATIVE, NODES, OPEN_WEIGHTS, ORDER, WEIGHTS, Array
+from onesigma._errors import GainError
+from onesigma.numbers.lobatto import DERIVATIVE, NODES, OPEN_WEIGHTS, ORDER, WEIGHTS, Array
 
 __all__ = ["Evaluate", "Grid", "adaptive_grid"]
 
@@ -22,7 +22,6 @@ _EPSILON = float(np.finfo(np.float64).eps)
 _SINGLE = float(np.finfo(np.float32).eps)
 _MAX_DEPTH = 60
 _MAX_PANELS = 2**12  # at one depth: a function that needs more is rough everywhere, as with float32 noise
-_MAX_VALUES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,13 @@ def _nonfinite(panels: _Panels, index: int) -> str:
 
 
 def adaptive_grid(
-    evaluate: Evaluate, *, powers: int = 2, precision: float = _EPSILON, width: float = 0.5, floor: float = 0.0
+    evaluate: Evaluate,
+    *,
+    powers: int = 2,
+    precision: float = _EPSILON,
+    width: float = 0.5,
+    floor: float = 0.0,
+    budget: int = 2**22,
 ) -> Grid:
     """Points and weights for expectations of these functions over z ~ N(0, 1).
 
@@ -177,6 +182,7 @@ def adaptive_grid(
         precision: Relative rounding error of the values themselves.
         width: Of the first panels; wider ones do for functions known to be smooth.
         floor: An rms that counts as rounding is relative to it, where the values are what cancellation left.
+        budget: Values after which the error is taken as it is.
 
     Raises:
         GainError: No such expectation: not finite somewhere, or growing too fast.
@@ -193,7 +199,7 @@ def adaptive_grid(
         whole = np.maximum(done_sizes + parts.sizes.sum(axis=(2, 3)), floors)
         agreed = (changes <= tolerance * whole[..., None] + noise).all(axis=(0, 1))
         narrow = panels.high - panels.low <= 8 * np.spacing(panels.high)
-        give_up = depth == _MAX_DEPTH - 1 or spent > _MAX_VALUES or len(parts.low) > _MAX_PANELS
+        give_up = depth == _MAX_DEPTH - 1 or spent > budget or len(parts.low) > _MAX_PANELS
         done = agreed | narrow | give_up
         done_parts = np.repeat(done, _PARTS)
         finished.append(parts[done_parts])

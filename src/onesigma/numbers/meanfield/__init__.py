@@ -12,17 +12,21 @@ References: Poole et al. 2016, https://arxiv.org/abs/1606.05340; Schoenholz et a
 https://arxiv.org/abs/1611.01232; Hayou et al. 2019, https://arxiv.org/abs/1902.06853.
 """
 
-from .critical import CriticalPoint, critical_point
-from .depth import DepthScales, depth_scales, variance_for_depth
-from .fixed import FixedPoint, fixed_points
-from .maps import correlation_map, variance_map
+from onesigma.numbers.meanfield.critical import CriticalPoint, critical_point
+from onesigma.numbers.meanfield.curves import Curve, Curves, curves
+from onesigma.numbers.meanfield.depth import DepthScales, depth_scales, variance_for_depth
+from onesigma.numbers.meanfield.fixed import FixedPoint, fixed_points
+from onesigma.numbers.meanfield.maps import correlation_map, variance_map
 
 __all__ = [
     "CriticalPoint",
+    "Curve",
+    "Curves",
     "DepthScales",
     "FixedPoint",
     "correlation_map",
     "critical_point",
+    "curves",
     "depth_scales",
     "fixed_points",
     "variance_for_depth",

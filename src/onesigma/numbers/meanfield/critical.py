@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..._errors import GainError
-from ..._typing import Activation
-from ..expectation import function_of
-from ..pointwise import Pointwise
-from .fixed import ORIGIN, SAME, SCAN, roots, sample
-from .maps import at_variance, check, second_moment
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.expectation import function_of
+from onesigma.numbers.meanfield.fixed import ORIGIN, SAME, SCAN, roots, sample
+from onesigma.numbers.meanfield.maps import at_variance, check, second_moment
+from onesigma.numbers.pointwise import Pointwise
 
 __all__ = ["CriticalPoint", "critical_point"]
 

@@ -9,14 +9,14 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import brentq
 
-from ..._errors import GainError
-from ..._typing import Activation
-from ..activation_moments import moments_of
-from ..bivariate import pair_expectation
-from ..expectation import function_of
-from ..pointwise import Pointwise
-from .fixed import SAME, FixedPoint, fixed_points
-from .maps import at_variance, scaled_to, second_moment, weight_or_gain
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.activation_moments import moments_of
+from onesigma.numbers.bivariate import pair_expectation
+from onesigma.numbers.expectation import function_of
+from onesigma.numbers.meanfield.fixed import SAME, FixedPoint, fixed_points
+from onesigma.numbers.meanfield.maps import at_variance, scaled_to, second_moment, weight_or_gain
+from onesigma.numbers.pointwise import Pointwise
 
 __all__ = ["DepthScales", "depth_scales", "variance_for_depth"]
 

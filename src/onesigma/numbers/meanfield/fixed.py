@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from ..._errors import GainError
-from ..._typing import Activation
-from ..expectation import function_of
-from ..lobatto import Array
-from ..pointwise import Pointwise
-from .maps import at_variance, check, second_moment, weight_or_gain
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.expectation import function_of
+from onesigma.numbers.lobatto import Array
+from onesigma.numbers.meanfield.maps import at_variance, check, second_moment, weight_or_gain
+from onesigma.numbers.pointwise import Pointwise
 
 __all__ = ["ORIGIN", "SAME", "SCAN", "FixedPoint", "fixed_points", "roots", "sample"]
 

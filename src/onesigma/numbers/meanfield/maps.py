@@ -2,13 +2,13 @@
 
 import math
 
-from ..._errors import GainError
-from ..._typing import Activation
-from ..activation_moments import ActivationMoments, moments_of
-from ..bivariate import pair_expectation
-from ..expectation import function_of, grid_of
-from ..gain import gain_of
-from ..pointwise import Pointwise
+from onesigma._errors import GainError
+from onesigma._typing import Activation
+from onesigma.numbers.activation_moments import ActivationMoments, moments_of
+from onesigma.numbers.bivariate import pair_expectation
+from onesigma.numbers.expectation import function_of, grid_of
+from onesigma.numbers.gain import gain_of
+from onesigma.numbers.pointwise import Pointwise
 
 __all__ = ["at_variance", "check", "correlation_map", "scaled_to", "second_moment", "variance_map", "weight_or_gain"]
 
