@@ -412,3 +412,38 @@ def test_the_model_is_measured_in_the_mode_it_arrives_in():
     trace = measure(model.eval(), features)
     assert not trace.training
     assert not any(record.training for record in trace.records)
+
+
+def test_inference_mode_inside_a_model_is_no_obstacle():
+    def forward(self, x):
+        with torch.inference_mode():
+            return F.relu_(self.layer(x))
+
+    trace = measure(Run(forward, layer=nn.Linear(4, 3)), features)
+    assert trace.records[1].activity.num_units == 3
+
+
+def test_a_vmapped_model_is_recorded_without_the_values_that_cannot_be_read():
+    model = Run(lambda self, x: torch.vmap(lambda row: torch.tanh(self.layer(row)))(x), layer=nn.Linear(4, 3))
+    trace = measure(model, (features, labels), loss="cross_entropy")
+    assert trace.records[0].output is None
+    assert trace.loss.name == "cross_entropy"
+
+
+def test_a_model_that_differentiates_its_own_output_is_measured():
+    def forward(self, x):
+        energy = torch.tanh(self.layer(x)).sum()
+        return torch.autograd.grad(energy, x, create_graph=True)[0]
+
+    model, x = Run(forward, layer=nn.Linear(4, 3)), features.clone().requires_grad_()
+    trace = measure(model, (x, torch.zeros(6, 4)), loss="mse")
+    assert x.grad is None
+    assert trace.parameter("layer.weight").gradient.rms > 0
+
+
+def test_sparse_gradients_and_max_norm_are_fine():
+    model = nn.Sequential(nn.Embedding(9, 4, sparse=True, max_norm=0.1), nn.Flatten(), nn.Linear(12, 3))
+    before = fingerprint(model)
+    trace = measure(model, (tokens, labels), loss="cross_entropy")
+    assert trace.parameter("0.weight").gradient.count == 36
+    assert fingerprint(model) == before

@@ -535,3 +535,52 @@ def test_parametrizing_with_a_network_records_only_signals():
     layer = nn.Linear(4, 4)
     parametrize.register_parametrization(layer, "weight", Symmetric())
     assert ops(capture(nn.Sequential(layer), X)) == ["linear"]
+
+
+def test_a_module_whose_inside_cannot_be_seen_is_one_unknown_call():
+    with torch.no_grad():
+        scripted = torch.jit.trace(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), X)
+    graph = capture(Run(lambda self, x: self.b(self.a(x)), a=scripted, b=nn.Linear(4, 2)), X)
+    assert [(call.kind, call.layer, call.inputs) for call in graph.calls] == [
+        ("unknown", "a", (-1,)),
+        ("linear", "b", (0,)),
+    ]
+
+
+def test_casts_and_autocast_keep_the_flow():
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.b(F.gelu(self.a(x))).float()
+
+    graph = capture(Run(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 2)), X)
+    assert ops(graph) == ["linear", "gelu", "linear", "float"]
+    assert graph.calls[0].dtype == "bfloat16"
+    assert graph.outputs == (3,)
+
+
+def test_tensors_made_of_nothing_are_no_calls():
+    def forward(self, x):
+        state = torch.zeros_like(x)
+        for _ in range(2):
+            state = torch.tanh(self.a(x) + self.b(state))
+        return state + torch.randn_like(state)
+
+    graph = capture(Run(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 4)), X)
+    assert ops(graph) == ["linear", "linear", "add", "tanh", "linear", "linear", "add", "tanh", "add"]
+    assert [call.kind for call in graph.of_kind("add")] == ["join", "join", "scale"]
+
+
+def test_experts_that_are_chosen_by_a_router_are_linear():
+    def forward(self, x):
+        weights, chosen = self.router(x).softmax(-1).topk(1, -1)
+        out = torch.zeros_like(x)
+        for expert in range(3):
+            mask = (chosen == expert).any(-1)
+            out[mask] = F.relu(x[mask] @ self.experts[expert]) * weights[mask]
+        return out
+
+    graph = capture(Run(forward, router=nn.Linear(4, 3), experts=weight(3, 4, 4)), X)
+    experts = [call for call in graph.of_kind("linear") if call.parameters["weight"] == "experts"]
+    assert len(experts) == 3
+    assert all((call.fan_in, call.fan_out) == (4, 4) for call in experts)
+    assert graph.source(experts[0]).index == -1
