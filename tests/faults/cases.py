@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .clean import GPT, Residual, he, lecun, mlp, xavier
+from .clean import GPT, LSTMTagger, Residual, he, lecun, mlp, xavier
 from .data import digits, gaussian, pixels, regression, seeded, standardized, tokens, wine
 
 Case = tuple[nn.Module, Any, Any]
@@ -579,3 +579,90 @@ class Leak:
     @staticmethod
     def fixed(seed: int) -> Case:
         return nn.Linear(20, 10), gaussian(seed), ce
+
+
+@fault("LSTM weights N(0, 1)", "INI201 ACT301", "")
+class LoudLSTM:
+    @staticmethod
+    def buggy(seed: int) -> Case:
+        model = LSTMTagger()
+        for weight in model.rnn.parameters():
+            nn.init.normal_(weight)
+        return model, tokens(seed), LoudGPT.loss
+
+    @staticmethod
+    def fixed(seed: int) -> Case:
+        return LSTMTagger(), tokens(seed), LoudGPT.loss
+
+
+class Forecaster(nn.Module):
+    """An LSTM that predicts the next value from the last state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(3, 32, batch_first=True), nn.Linear(32, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+@fault("raw prices into an LSTM", "INP101 INP105", "INI201 LOS701")
+class RawPrices:
+    @staticmethod
+    def buggy(seed: int) -> Case:
+        x = 1000 + 200 * torch.randn(256, 10, 3, generator=seeded(seed)).cumsum(1)
+        return Forecaster(), (x, x[:, -1, :1]), mse
+
+    @staticmethod
+    def fixed(seed: int) -> Case:
+        x = torch.randn(256, 10, 3, generator=seeded(seed))
+        return Forecaster(), (x, x[:, -1, :1]), mse
+
+
+@fault("a loss that is summed", "LOS703", "")
+class SummedLoss:
+    @staticmethod
+    def buggy(seed: int) -> Case:
+        return mlp(20, 64, 10), gaussian(seed), nn.CrossEntropyLoss(reduction="sum")
+
+    @staticmethod
+    def fixed(seed: int) -> Case:
+        return mlp(20, 64, 10), gaussian(seed), nn.CrossEntropyLoss()
+
+
+@fault("ImageNet's constants on pixels 0..255", "INP106", "INI201 LOS701 ACT302 ACT304")
+class WrongConstants:
+    @staticmethod
+    def model() -> nn.Module:
+        layers = (nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+        return nn.Sequential(Affine(0.449, 0.226), *layers)
+
+    @staticmethod
+    def buggy(seed: int) -> Case:
+        return WrongConstants.model(), digits(scale=16 / 255, images=True), ce
+
+    @staticmethod
+    def fixed(seed: int) -> Case:
+        return WrongConstants.model(), digits(images=True), ce
+
+
+@fault("negative targets from a ReLU", "INP105", "")
+class NegativeTargets:
+    @staticmethod
+    def buggy(seed: int) -> Case:
+        return nn.Sequential(*mlp(20, 64, 1), nn.ReLU()), regression(seed), mse
+
+    @staticmethod
+    def fixed(seed: int) -> Case:
+        return mlp(20, 64, 1), regression(seed), mse
+
+
+@fault("NLL on probabilities", "LOS705 LOS702", "")
+class ProbabilityNLL:
+    @staticmethod
+    def buggy(seed: int) -> Case:
+        return nn.Sequential(*mlp(20, 64, 10), nn.Softmax(dim=1)), gaussian(seed), F.nll_loss
+
+    @staticmethod
+    def fixed(seed: int) -> Case:
+        return nn.Sequential(*mlp(20, 64, 10), nn.LogSoftmax(dim=1)), gaussian(seed), F.nll_loss

@@ -2,9 +2,9 @@
 
 import math
 
-from onesigma.model.trace import LossRecord
+from onesigma.model.trace import InputRecord, LossRecord
 
-__all__ = ["excess"]
+__all__ = ["entries_summed", "excess"]
 
 
 def excess(loss: LossRecord | None) -> float | None:
@@ -23,6 +23,21 @@ def excess(loss: LossRecord | None) -> float | None:
     if loss.value <= 0 or loss.chance <= 0:
         return None
     return (0.5 if is_squared else 1.0) * math.log(loss.value / loss.chance)
+
+
+def entries_summed(loss: LossRecord | None, targets: InputRecord | None) -> float:
+    """How many entries the loss adds up: chance level over that of one entry; 1 for a mean, or where it is unknown.
+
+    Example:
+        >>> entries_summed(LossRecord(name="nll", value=9.0, chance=8 * math.log(3), chance_name="log 3"), None)
+        8.0
+    """
+    if loss is None or not loss.chance:
+        return 1.0
+    if "variance" in loss.chance_name and targets is not None and targets.columns:
+        variance = sum(column.std**2 for column in targets.columns) / len(targets.columns)
+        return loss.chance / variance if variance else 1.0
+    return _summed(loss.chance, loss.chance_name)
 
 
 def _summed(chance: float, name: str) -> float:

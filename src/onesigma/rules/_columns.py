@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from onesigma.model.trace import Column, InputRecord
-from onesigma.rules._flow import Flow
+from onesigma.rules._flow import Flow, spread
 
 __all__ = ["farthest", "fed_inputs", "first_layer_compensates", "label", "scale"]
 
@@ -67,6 +67,9 @@ def fed_inputs(flow: Flow) -> Iterator[tuple[int, InputRecord]]:
 
 
 def first_layer_compensates(flow: Flow, index: int) -> bool:
-    """True where every weighted layer that reads this input hands on a result at unit scale all the same."""
-    outputs = [reader.output for reader in flow.feeds_weights(index)]
-    return bool(outputs) and all(output is not None and 0.1 < output.rms < 3 for output in outputs)
+    """True where every layer that reads this input is a linear whose result varies at unit scale all the same."""
+    readers = flow.feeds_weights(index)
+    outputs = [reader.output for reader in readers if reader.kind == "linear"]
+    return 0 < len(readers) == len(outputs) and all(
+        output is not None and spread(output) > 0.1 and output.rms < 3 for output in outputs
+    )

@@ -6,7 +6,17 @@ from functools import cached_property
 
 from onesigma.model.trace import Record, Signal, Trace
 
-__all__ = ["NONLINEARITIES", "RECTIFIERS", "S_SHAPED", "Flow", "sampling", "spread", "units", "width_slack"]
+__all__ = [
+    "NONLINEARITIES",
+    "RECTIFIERS",
+    "S_SHAPED",
+    "Flow",
+    "is_repeated",
+    "sampling",
+    "spread",
+    "units",
+    "width_slack",
+]
 
 S_SHAPED = frozenset({"tanh", "hardtanh", "sigmoid", "hardsigmoid", "softsign", "atan", "erf"})
 """Activations that are flat on both sides. A rectifier is flat on one side by design."""
@@ -92,8 +102,13 @@ class Flow:
 
     def is_gate(self, activation: Record) -> bool:
         """A bounded function that a product reads: it may well be shut or open."""
-        readers = self.readers(activation.index)
-        return activation.op in _GATES and any(reader.kind in ("product", "attention") for reader in readers)
+        return activation.op in _GATES and any(map(self._multiplies, self.readers(activation.index)))
+
+    def _multiplies(self, reader: Record) -> bool:
+        """A product; also one with a constant that is then added, as a gate of a first state of zeros."""
+        if reader.kind == "scale" and reader.op == "mul":
+            return any(further.kind == "join" for further in self.readers(reader.index))
+        return reader.kind in ("product", "attention")
 
     def feeds_weights(self, index: int) -> list[Record]:
         """The first records on the way from `index` that weigh what they read; empty where a norm comes first."""
@@ -144,6 +159,11 @@ class Flow:
             readers = (reader.index for reader in self._readers.get(record.index, ()) if reader.index in alive)
             reach = max(reach, *readers, -1)
         return tuple(trunk)
+
+
+def is_repeated(trace: Trace) -> bool:
+    """True where all samples of an input are one and the same: then nothing can depend on them."""
+    return any(data.signal is not None and data.signal.sample_std == 0 for data in trace.inputs)
 
 
 def units(record: Record) -> int:

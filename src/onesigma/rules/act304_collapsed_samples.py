@@ -37,7 +37,7 @@ from collections.abc import Iterator
 
 from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, figure
-from onesigma.rules._flow import Flow
+from onesigma.rules._flow import Flow, is_repeated
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 
@@ -48,7 +48,7 @@ _SMALL_GAIN = 0.1
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge what of every head's input and output depends on the sample."""
-    if any(data.signal is not None and data.signal.sample_std == 0 for data in trace.inputs):
+    if is_repeated(trace):
         return
     flow = Flow(trace)
     for head in flow.heads():

@@ -3,11 +3,11 @@
 ## What it measures
 
 The std, about its mean, of every pre-activation: the result of a linear or convolution that a nonlinearity reads. Not
-heads, not writers of a residual stream, not layers before a norm. Limits: info beyond 2, warning beyond 3, error
-beyond 10, each widened by the factor 1 + 3σ with σ² = 1/(2·units) + 1/(2·samples), because a layer of 4 units misses
-its std by 50 % at a perfect initialization. At most a warning where the loss shows a trained model, at most an info
-where a product reads the nonlinearity (a gate). Sources: TheDeepChecker's 0.5 to 2 (info); the share of saturated tanh
-is 49 % at std 3 (warning).
+heads, not writers of a residual stream, not layers before a norm. For recurrent layers it is computed from the rms of
+their weights and signals. Limits: info beyond 2, warning beyond 3, error beyond 10, each widened by the factor 1 + 3σ
+with σ² = 1/(2·units) + 1/(2·samples), because a layer of 4 units misses its std by 50 % at a perfect initialization.
+At most a warning where the loss shows a trained model, at most an info where a product reads the nonlinearity (a
+gate). Sources: TheDeepChecker's 0.5 to 2 (info); the share of saturated tanh is 49 % at std 3 (warning).
 
 ## Why it matters
 
@@ -40,6 +40,7 @@ from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow, sampling, width_slack
 from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._recurrent import recurrent_std
 from onesigma.rules._rule import Rule
 from onesigma.rules._trained import looks_trained
 
@@ -49,6 +50,18 @@ __all__ = ["RULE"]
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the std of every pre-activation."""
     flow, trained = Flow(trace), looks_trained(trace)
+    for record in trace.of_kind("recurrent"):
+        std = recurrent_std(trace, record)
+        yield from RULE.found(
+            record,
+            std or 0.0,
+            limits=limits,
+            at_most="warning" if trained else "error",
+            message=f"{record.name} hands the gates of its {record.op} a std of {figure(std or 0.0)}.",
+            expected="a pre-activation std of 0.5 to 2",
+            confidence="from the rms of its weights and signals",
+            fix="onesigma.initialize_(model, batches)",
+        )
     for linear, activation in flow.preactivations():
         assert linear.output is not None
         yield from RULE.found(

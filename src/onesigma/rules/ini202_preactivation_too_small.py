@@ -37,7 +37,7 @@ from collections.abc import Iterator
 
 from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, figure
-from onesigma.rules._flow import Flow, sampling, spread, width_slack
+from onesigma.rules._flow import Flow, is_repeated, sampling, spread, width_slack
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 from onesigma.rules._trained import looks_trained
@@ -50,9 +50,10 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     flow, trained = Flow(trace), looks_trained(trace)
     for linear, activation in flow.preactivations():
         assert linear.output is not None
+        std = linear.output.std if is_repeated(trace) else spread(linear.output)
         yield from RULE.found(
             linear,
-            spread(linear.output),
+            std,
             limits=limits,
             slack=width_slack(linear),
             at_most="info" if flow.is_gate(activation) else "warning" if trained else "error",

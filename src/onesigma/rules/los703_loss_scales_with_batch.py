@@ -2,8 +2,9 @@
 
 ## What it measures
 
-The loss of the batch given twice over, over that of the batch. A mean gives 1, a sum 2. Limit: warning beyond 1.5.
-Source: TheDeepChecker's test of the loss reduction.
+The factor by which the loss grows if the batch is given twice over: 1 for a mean, 2 for a sum. Taken from a second
+measurement where there is one, else from the chance level: a sum over n entries pays n times as much by chance as one
+entry. Limit: warning beyond 1.5. Source: TheDeepChecker's test of the loss reduction.
 
 ## Why it matters
 
@@ -31,23 +32,30 @@ https://arxiv.org/abs/1706.02677.
 from collections.abc import Iterator
 
 from onesigma.model.trace import Trace
+from onesigma.rules._chance import entries_summed
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 
 __all__ = ["RULE"]
 
+_SURELY_MANY = 1.9
+
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare the loss of the batch with that of the batch twice over."""
-    loss = trace.loss
-    if loss is None or loss.doubled is None or loss.value == 0:
+    loss, entries = trace.loss, entries_summed(trace.loss, trace.targets)
+    if loss is None or loss.value == 0:
         return
+    if loss.doubled is not None:
+        factor, why = loss.doubled / loss.value, f"{figure(loss.doubled)} for it twice over"
+    else:
+        factor, why = (2.0 if entries > _SURELY_MANY else 1.0), f"added up over {entries:.0f} entries"
     yield from RULE.found(
         "",
-        loss.doubled / loss.value,
+        factor,
         limits=limits,
-        message=f"{loss.name} is {figure(loss.value)} for the batch, {figure(loss.doubled)} for it twice over: a sum.",
+        message=f"{loss.name} is {figure(loss.value)} for the batch, {why}: a sum.",
         expected="the same loss for a batch twice over",
         confidence=f"{trace.num_samples} samples",
         fix='loss = nn.CrossEntropyLoss(reduction="mean")',

@@ -61,11 +61,17 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             record,
             floor,
             limits=limits,
-            message=f"{record.name}: {loss} gets a {record.op}: no model can bring it below {figure(floor)}.",
+            message=f"{record.name}: {loss} gets a {record.op}: {_consequence(loss, floor)}.",
             expected="logits",
             confidence="by the graph",
             fix="model[-1] = nn.Identity()  # return logits",
         )
+
+
+def _consequence(loss: str, floor: float) -> str:
+    if loss == "nll_loss":
+        return "it takes logarithms of probabilities"
+    return f"no model can bring it below {figure(floor)}"
 
 
 def _fed(flow: Flow) -> Iterator[tuple[Record, str]]:
