@@ -38,6 +38,7 @@ class Site:
         tensors: The tensors among them, in order; those in a list as "tensors.0", "tensors.1".
         weights: Role → the tensor that the call reads: the very Parameter, or what was computed from it.
         module: The innermost module that made the call.
+        function: What was called, so that it can be called again with other tensors.
     """
 
     call: Call
@@ -45,6 +46,7 @@ class Site:
     tensors: Mapping[str, torch.Tensor]
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     module: nn.Module
+    function: Callable[..., Any]
 
 
 class Listener:
@@ -241,7 +243,14 @@ class Recorder(TorchFunctionMode):
             function=pointwise(op, operands.arguments),
         )
         weights = {role: operands.tensors[key] for role, key in roles.items()}
-        return Site(call=call, arguments=operands.arguments, tensors=operands.tensors, weights=weights, module=module)
+        return Site(
+            call=call,
+            arguments=operands.arguments,
+            tensors=operands.tensors,
+            weights=weights,
+            module=module,
+            function=func,
+        )
 
     def _where(self, weight: str | None, *, kind: str) -> tuple[nn.Module, str]:
         """The module that made the call, and its path."""
