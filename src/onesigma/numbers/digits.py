@@ -2,15 +2,35 @@
 
 import math
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
-from onesigma.numbers.kernel import FAILED, PADDING, RETRY, SETTLED, SUMS, Array, compiled
+from onesigma.numbers.kernel import PADDING, Array, compiled
 
-__all__ = ["add_bits", "add_integers", "carry", "deposit", "digits_value", "settle"]
+__all__ = ["State", "add_integers", "add_lanes", "carry", "deposit", "digits_value"]
 
 _LOW = np.int64(0xFFFFFFFF)
-_REACH = 380
+
+
+class State(NamedTuple):
+    """What is known of each column.
+
+    Attributes:
+        low: Minimum of the finite values.
+        high: Maximum.
+        nonfinite: Counts of NaN, +inf and −inf, shape (columns, 3).
+        total: Digits of the sum, of weight 2^(32·i + bases[0]), shape (columns, words).
+        squares: Digits of the sum of squares, of weight 2^(32·i + bases[1]).
+        bases: See there.
+    """
+
+    low: Array
+    high: Array
+    nonfinite: Array
+    total: Array
+    squares: Array
+    bases: tuple[int, int]
 
 
 def digits_value(digits: Array, base: int) -> Fraction:
@@ -48,24 +68,37 @@ def carry(digits: Array) -> None:
 
 
 @compiled
-def add_bits(values: Array, total: Array, squares: Array, bases: tuple[int, int]) -> None:
-    """Add finite doubles and their squares to the digits of one column, one by one, whatever their exponents."""
-    for value in values:
-        mantissa, exponent = math.frexp(abs(value))
-        beyond = max(0, -1074 - (exponent - 53))  # zeros after a subnormal, whose last bit is at 2^−1074
-        integer, place = int(mantissa * 2.0**53) >> beyond, exponent - 53 + beyond
-        low, high = integer & 0x7FFFFFF, integer >> 27
-        if integer != 0:
-            deposit(squares, 2 * place - bases[1], low * low)
-            deposit(squares, 2 * place + 28 - bases[1], low * high)
-            deposit(squares, 2 * place + 54 - bases[1], high * high)
-            deposit(total, place - bases[0], -integer if value < 0 else integer)
+def _add_bits(value: float, total: Array, squares: Array, bases: tuple[int, int]) -> None:
+    mantissa, exponent = math.frexp(abs(value))
+    beyond = max(0, -1074 - (exponent - 53))  # zeros after a subnormal, whose last bit is at 2^−1074
+    integer, place = int(mantissa * 2.0**53) >> beyond, exponent - 53 + beyond
+    low, high = integer & 0x7FFFFFF, integer >> 27
+    deposit(squares, 2 * place - bases[1], low * low)
+    deposit(squares, 2 * place + 28 - bases[1], low * high)
+    deposit(squares, 2 * place + 54 - bases[1], high * high)
+    deposit(total, place - bases[0], -integer if value < 0 else integer)
 
 
 @compiled
-def add_integers(table: Array, low: Array, high: Array, total: Array, squares: Array) -> None:
-    """Add a table of at most 2^30 rows of int64, in 32-bit halves; lanes and state as in `settle`, digits from 2^0."""
-    lanes, columns = table.shape[1], total.shape[0]
+def add_lanes(table: Array, lanes: Array, column: Array, state: State) -> None:
+    """Add the values `table[:, lanes[j]]`, whatever they are, to column[j], one by one."""
+    for j in range(lanes.size):
+        c = column[j]
+        total, squares = state.total[c], state.squares[c]
+        for i in range(table.shape[0]):
+            x = np.float64(table[i, lanes[j]])
+            if abs(x) < np.inf:
+                state.low[c], state.high[c] = min(state.low[c], x), max(state.high[c], x)
+                if x != 0.0:
+                    _add_bits(x, total, squares, state.bases)
+            else:
+                state.nonfinite[c, 0 if x != x else 1 if x > 0 else 2] += 1
+
+
+@compiled
+def add_integers(table: Array, state: State) -> None:
+    """Add a table of at most 2^30 rows of int64, in 32-bit halves; lane j holds column j % columns."""
+    lanes, columns = table.shape[1], len(state.total)
     sums = np.zeros((8, lanes + PADDING), np.int64)
     x_low, x_high, ll_low, ll_high = sums[0], sums[1], sums[2], sums[3]
     lh_low, lh_high, hh_low, hh_high = sums[4], sums[5], sums[6], sums[7]
@@ -88,99 +121,8 @@ def add_integers(table: Array, low: Array, high: Array, total: Array, squares: A
             hh_high[j] += above >> 32
     for j in range(lanes):
         c = j % columns
-        low[c], high[c] = min(low[c], least[j]), max(high[c], most[j])
+        state.low[c], state.high[c] = min(state.low[c], least[j]), max(state.high[c], most[j])
         for k, place in enumerate((0, 32)):
-            deposit(total[c], place, sums[k, j])
+            deposit(state.total[c], place, sums[k, j])
         for k, place in enumerate((0, 32, 33, 65, 64, 96)):
-            deposit(squares[c], place, sums[2 + k, j])
-
-
-@compiled
-def _exponent(value: float, smallest: int) -> int:
-    """The largest E ≥ smallest with value ≥ 2^E, of a positive number."""
-    return max(math.frexp(value)[1] - 1, smallest)
-
-
-@compiled
-def _fit(bounds: Array, sums: Array, lanes: int, columns: int, limits: tuple[int, int], grid: Array) -> int:
-    """Whether a scan on this grid was exact: SETTLED; RETRY, on the grid as it is now; or FAILED, as it will again."""
-    answer = SETTLED
-    for c in range(columns):
-        low, high, least, finite = np.inf, -np.inf, np.inf, 0.0
-        for j in range(c, lanes, columns):
-            low, high = min(low, np.float64(bounds[0, j])), max(high, np.float64(bounds[1, j]))
-            least = min(least, np.float64(bounds[2, j]))
-            finite += sums[0, j] * 0.0  # NaN as soon as one value was NaN or infinite
-        top = max(-low, high)
-        if finite != 0.0 or top == np.inf:
-            return FAILED
-        if top > 0.0:
-            spread, smallest = limits
-            need, bottom = _exponent(top, smallest), _exponent(least, smallest)
-            if need - bottom > spread or abs(need) > _REACH:  # beyond, products of limbs over- or underflow
-                return FAILED
-            if need > grid[c] or grid[c] - bottom > spread:
-                grid[c] = need
-                answer = RETRY
-    return answer
-
-
-@compiled
-def _flush(
-    sums: Array, lanes: int, grid: Array, shift: Array, total: Array, squares: Array, bases: tuple[int, int]
-) -> None:
-    columns = total.shape[0]
-    for c in range(columns):
-        for k in range(SUMS):
-            unit = grid[c] - 42 - 44 * k if k < 2 else 2 * grid[c] - 40 - 22 * (k - 2)
-            scale = math.ldexp(1.0, -unit)
-            integer = 0
-            for j in range(c, lanes, columns):
-                integer += int(sums[k, j] * scale)
-            if integer != 0 and k < 2:
-                deposit(total[c], unit + shift[c] - bases[0], integer)
-            elif integer != 0:
-                twice = (k - 2) & 1  # ab, ad + bc and cd stand for two products each
-                deposit(squares[c], unit + 2 * shift[c] + twice - bases[1], integer)
-
-
-@compiled
-def settle(
-    bounds: Array,
-    sums: Array,
-    lanes: int,
-    limits: tuple[int, int],
-    sigma: Array,
-    grid: Array,
-    shift: Array,
-    low: Array,
-    high: Array,
-    total: Array,
-    squares: Array,
-    bases: tuple[int, int],
-) -> int:
-    """Add what a scan found to the state of its columns, if the scan was exact.
-
-    Args:
-        bounds: Minimum, maximum and smallest size but zero of each lane; lane j holds column j % columns.
-        sums: Of limbs, per lane.
-        lanes: How many there are.
-        limits: Spread of exponents that the limbs hold, and the smallest exponent of a normal number.
-        sigma: Per lane; set to the grid.
-        grid: Exponent E per column; raised or lowered where the scan asks for it.
-        shift: The scan saw the true values times 2^−shift, per column.
-        low: Smallest value per column, as scanned; lowered, as `high` is raised.
-        total: Digits of the sum per column, of weight 2^(32·i + bases[0]); added to.
-        squares: Digits of the sum of squares, of weight 2^(32·i + bases[1]); added to.
-        bases: See `total` and `squares`.
-    """
-    columns = total.shape[0]
-    answer = _fit(bounds, sums, lanes, columns, limits, grid)
-    if answer == SETTLED:
-        _flush(sums, lanes, grid, shift, total, squares, bases)
-    for j in range(lanes):
-        c = j % columns
-        sigma[j] = math.ldexp(1.5, grid[c] + 32)
-        if answer == SETTLED:
-            low[c], high[c] = min(low[c], np.float64(bounds[0, j])), max(high[c], np.float64(bounds[1, j]))
-    return answer
+            deposit(state.squares[c], place, sums[2 + k, j])

@@ -5,7 +5,7 @@ the multiple of 2^(E−20) next to x: its first limb, 22 bits. The rest is cut a
 (error-free extraction; Rump, Ogita & Oishi 2008, https://doi.org/10.1137/050645671). A product of two limbs has 42 bits
 and a sum of 512 of them 51, so doubles add them without rounding, fused or not. Two limbs hold floats whose exponents
 spread over 19 bits, four hold doubles that spread over 34. `scan_floats` and `scan_doubles` extract on the last block's
-grid; `settle` checks by the block's bounds that it held, and otherwise sets the grid for another scan.
+grid; `settle` keeps the lanes whose bounds show that it held, and sets the others' grids for another scan.
 """
 
 import logging
@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba.core import event
 
-__all__ = ["FAILED", "LANES", "PADDING", "RETRY", "ROWS", "SETTLED", "STEP", "SUMS", "Array", "compiled"]
+__all__ = ["LANES", "PADDING", "REACH", "ROWS", "STEP", "SUMS", "Array", "compiled"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -35,7 +35,8 @@ PADDING = 40
 SUMS = 9
 """Rows of sums: Σx in two parts and Σx² in seven, from the highest limbs down."""
 
-SETTLED, RETRY, FAILED = 1, 0, -1
+REACH = 380
+"""Exponents beyond which products of limbs over- or underflow, so that values are scaled."""
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

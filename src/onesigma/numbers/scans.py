@@ -27,14 +27,15 @@ def scan_floats(
             m0, m1 = abs(x0) if x0 != 0 else none, abs(x1) if x1 != 0 else none
             m2, m3 = abs(x2) if x2 != 0 else none, abs(x3) if x3 != 0 else none
             least[j] = min(m0, m1, m2, m3, least[j])
+        for j in range(row0.size):  # apart from the bounds, which fit twice as many floats into a register
             cut = sigma[j]
-            y0, y1, y2, y3 = np.float64(x0), np.float64(x1), np.float64(x2), np.float64(x3)
+            y0, y1, y2, y3 = np.float64(row0[j]), np.float64(row1[j]), np.float64(row2[j]), np.float64(row3[j])
             a0, a1, a2, a3 = (y0 + cut) - cut, (y1 + cut) - cut, (y2 + cut) - cut, (y3 + cut) - cut
             b0, b1, b2, b3 = y0 - a0, y1 - a1, y2 - a2, y3 - a3
-            plain[j] += (y0 + y1) + (y2 + y3)
-            aa[j] += (a0 * a0 + a1 * a1) + (a2 * a2 + a3 * a3)
-            ab[j] += (a0 * b0 + a1 * b1) + (a2 * b2 + a3 * b3)
-            bb[j] += (b0 * b0 + b1 * b1) + (b2 * b2 + b3 * b3)
+            plain[j] = plain[j] + y0 + y1 + y2 + y3
+            aa[j] = aa[j] + a0 * a0 + a1 * a1 + a2 * a2 + a3 * a3
+            ab[j] = ab[j] + a0 * b0 + a1 * b1 + a2 * b2 + a3 * b3
+            bb[j] = bb[j] + b0 * b0 + b1 * b1 + b2 * b2 + b3 * b3
 
 
 @compiled

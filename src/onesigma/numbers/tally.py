@@ -11,15 +11,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from onesigma.numbers.digits import add_bits, add_integers, carry, digits_value, settle
-from onesigma.numbers.kernel import LANES, PADDING, RETRY, ROWS, SETTLED, STEP, SUMS, Array
+from onesigma.numbers.digits import State, add_integers, add_lanes, carry, digits_value
+from onesigma.numbers.kernel import LANES, REACH, ROWS, STEP, Array
+from onesigma.numbers.lanes import empty, new_lanes, settle
 from onesigma.numbers.scans import clean, scan_doubles, scan_floats
 
 __all__ = ["Layout", "Tally"]
 
-_PIECE = 1 << 21  # values per job of a thread
-_REACH = 380  # exponents beyond which products of limbs over- or underflow
-_SIGMA = 1.5 * 2.0**32  # cuts on the grid of exponent 0
+_PIECE = 1 << 22  # values per job of a thread
+_FEW = 32  # lanes that are added one by one sooner than as a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,11 @@ class Tally:
         carry(self.total)
         carry(self.squares)
 
+    @property
+    def state(self) -> State:
+        """What the compiled loops add to."""
+        return State(self.low, self.high, self.nonfinite, self.total, self.squares, self.layout.bases)
+
     def sum_of(self, column: int) -> Fraction:
         """The exact sum of a column."""
         return digits_value(self.total[column], self.layout.bases[0]) + self._count(column) * self.layout.bias
@@ -157,7 +162,7 @@ class Tally:
             self.finite -= self.nonfinite.sum(axis=1)
         else:
             for view, _ in _views(table, lanes):
-                add_integers(view, self.low, self.high, self.total, self.squares)
+                add_integers(view, self.state)
         carry(self.total)
         carry(self.squares)
 
@@ -213,64 +218,64 @@ def _views(table: Array, lanes: tuple[int, int]) -> Iterator[tuple[Array, tuple[
 
 
 def _add_floats(tally: Tally, table: Array, lanes: tuple[int, int]) -> None:
-    """Scan block by block on the last block's grid, again on its own where that fails, or the hard way."""
-    layout = tally.layout
+    """Scan block by block on the last block's grid, again on its own where that fails, and the rest the hard way."""
+    layout, state = tally.layout, tally.state
     scan = scan_floats if table.dtype == np.float32 else scan_doubles
     limits = layout.spreads[0], layout.smallest
-    sums, bounds = np.empty((SUMS, LANES + PADDING)), np.empty((3, LANES + 2 * PADDING), table.dtype)
-    sigma = np.full(LANES, _SIGMA)
-    grid, shift = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
-    state = grid, shift, tally.low, tally.high, tally.total, tally.squares, layout.bases
     for view, part in _views(table, lanes):
-        width = part[1] - part[0]
+        column = np.arange(part[1] - part[0]) % len(tally.finite)
+        work = new_lanes(column, dtype=table.dtype.name)
         for start in range(0, len(view), ROWS):
             stop = min(start + ROWS, len(view))
-            whole, answer = stop - (stop - start) % STEP, RETRY
-            while answer == RETRY and whole > start:
-                scan(view, (start, whole), part, sigma, bounds, sums)
-                answer = settle(bounds, sums, width, limits, sigma, *state)
-            rest = whole if answer == SETTLED else start
-            if rest < stop:
-                _add_hard_block(tally, view[rest:stop, slice(*part)])
+            whole = stop - (stop - start) % STEP
+            pending, left = np.full(column.size, whole > start), column.size if whole > start else 0
+            for _ in range(2):
+                if left * 8 > column.size:
+                    scan(view, (start, whole), part, work.sigma, work.bounds, work.sums)
+                    left = settle(work, pending, limits, state)
+            chosen = np.flatnonzero(pending)
+            if chosen.size > _FEW:
+                _add_hard_block(tally, view[start:whole, part[0] + chosen], column[chosen])
+            elif chosen.size:
+                add_lanes(view[start:whole], part[0] + chosen, column[chosen], state)
+            if whole < stop:
+                add_lanes(view[whole:stop], np.arange(*part), column, state)
+        empty(work, state, bounds=True)
 
 
-def _add_hard_block(tally: Tally, block: Array) -> None:
-    """Add a block of any values: the finite ones as doubles, scaled by powers of two, or bit by bit."""
+def _add_hard_block(tally: Tally, block: Array, column: Array) -> None:
+    """Add lanes of any values: the finite ones as doubles, scaled by powers of two, or bit by bit."""
     height, lanes = block.shape
-    columns, layout = len(tally.finite), tally.layout
+    layout, state = tally.layout, tally.state
     scratch = np.zeros((height + -height % STEP, lanes))
     with np.errstate(invalid="ignore"):  # signaling NaNs turn into quiet ones
         scratch[:height] = block
     ends, counts = np.full((3, lanes), np.inf), np.zeros((3, lanes), np.int64)
     ends[1] = -np.inf
     clean(scratch[:height], ends, counts)
-    tally.nonfinite += counts.reshape(3, -1, columns).sum(axis=1).T
-    ends = ends.reshape(3, -1, columns)
-    low, high, least = ends[0].min(axis=0), ends[1].max(axis=0), ends[2].min(axis=0)
-    np.minimum(tally.low, low, out=tally.low)
-    np.maximum(tally.high, high, out=tally.high)
-    shift = _tame(tally, scratch, np.maximum(-low, high), least)
-    sums, bounds, sigma = np.empty((SUMS, lanes)), np.empty((3, lanes)), np.full(lanes, _SIGMA)
-    grid, unused = np.zeros(columns, np.int64), np.empty(columns)
-    state = grid, shift, unused, unused, tally.total, tally.squares, layout.bases
-    answer = RETRY
-    while answer == RETRY:
-        scan_doubles(scratch, (0, len(scratch)), (0, lanes), sigma, bounds, sums)
-        answer = settle(bounds, sums, lanes, (layout.spreads[1], layout.smallest), sigma, *state)
-    assert answer == SETTLED
+    np.add.at(tally.nonfinite, column, counts.T)
+    np.minimum.at(tally.low, column, ends[0])
+    np.maximum.at(tally.high, column, ends[1])
+    work = new_lanes(column, shift=_tame(tally, scratch, column, np.maximum(-ends[0], ends[1]), ends[2]))
+    pending = np.ones(lanes, np.bool_)
+    while pending.any():  # at most twice: on the first grid, and on the one it asks for
+        scan_doubles(scratch, (0, len(scratch)), (0, lanes), work.sigma, work.bounds, work.sums)
+        settle(work, pending, (layout.spreads[1], layout.smallest), state)
+    empty(work, state, bounds=False)
 
 
-def _tame(tally: Tally, scratch: Array, top: Array, least: Array) -> Array:
-    """Add columns of too wide a spread bit by bit, and zero them; scale far ones by 2^−shift, and return that."""
-    layout, columns = tally.layout, len(tally.finite)
-    shift = np.zeros(columns, np.int64)
-    for c in np.flatnonzero(top > 0).tolist():
-        highest, lowest = (max(int(np.frexp(end[c])[1]) - 1, layout.smallest) for end in (top, least))
-        lanes = scratch[:, c::columns]
-        if highest - lowest > layout.spreads[1]:
-            add_bits(lanes.ravel(), tally.total[c], tally.squares[c], layout.bases)
-            lanes[:] = 0
-        elif abs(highest) > _REACH:
-            shift[c] = max(min(highest, 1000), -1000)
-            lanes *= 2.0 ** -float(shift[c])
+def _tame(tally: Tally, scratch: Array, column: Array, top: Array, least: Array) -> Array:
+    """Add lanes of too wide a spread bit by bit, and zero them; scale far ones by 2^−shift, and return that."""
+    layout = tally.layout
+    some = (top > 0) & np.isfinite(top)
+    highest, lowest = (np.maximum(np.frexp(np.where(some, end, 1.0))[1] - 1, layout.smallest) for end in (top, least))
+    wide = highest - lowest > layout.spreads[1]
+    chosen = np.flatnonzero(wide)
+    if chosen.size:
+        unused = np.empty(len(tally.finite))  # the bounds are known, and these lanes may hold zeros for NaN
+        add_lanes(scratch, chosen, column[chosen], tally.state._replace(low=unused, high=unused.copy()))
+        scratch[:, chosen] = 0.0
+    shift = np.where((np.abs(highest) >= REACH) & ~wide, np.clip(highest, -1000, 1000), 0).astype(np.int64)
+    if shift.any():
+        scratch *= np.ldexp(1.0, -shift)
     return shift

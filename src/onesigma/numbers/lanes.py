@@ -1,0 +1,127 @@
+"""Where the scans of one view of a table stand, lane by lane, until their sums go into digits; see `kernel`."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from onesigma.numbers.digits import State, deposit
+from onesigma.numbers.kernel import PADDING, REACH, SUMS, Array, compiled
+
+__all__ = ["Lanes", "empty", "new_lanes", "settle"]
+
+
+class Lanes(NamedTuple):
+    """Where scans of one view of a table stand, per lane.
+
+    Attributes:
+        column: Which column a lane holds.
+        sigma: What cuts the first limb: 1.5·2^(E+32).
+        grid: The exponent E.
+        shift: The scans see the true values times 2^−shift.
+        bounds: Of the last scan: minimum, maximum and smallest size but zero.
+        sums: Of the last scan: limbs, as doubles.
+        pockets: Those of all scans on this grid, as integers in units of the limbs.
+        ends: Minimum and maximum of all scans.
+    """
+
+    column: Array
+    sigma: Array
+    grid: Array
+    shift: Array
+    bounds: Array
+    sums: Array
+    pockets: Array
+    ends: Array
+
+
+def new_lanes(column: Array, *, shift: Array | None = None, dtype: str = "float64") -> Lanes:
+    """Lanes before their first scan."""
+    count = column.size
+    return Lanes(
+        column=column,
+        sigma=np.full(count, 1.5 * 2.0**32),
+        grid=np.zeros(count, np.int64),
+        shift=np.zeros(count, np.int64) if shift is None else shift,
+        bounds=np.empty((3, count + 2 * PADDING), dtype),
+        sums=np.empty((SUMS, count + PADDING)),
+        pockets=np.zeros((SUMS, count), np.int64),
+        ends=np.repeat([[np.inf], [-np.inf]], count, axis=1),
+    )
+
+
+@compiled
+def settle(lanes: Lanes, pending: Array, limits: tuple[int, int], state: State) -> int:
+    """Keep what a scan found in the pending lanes where it was exact; return how many still are.
+
+    The others' grids are set to what they need, if that is within reach.
+
+    Args:
+        lanes: After a scan.
+        pending: Which of them have not been kept; cleared where they are.
+        limits: Spread of exponents that the limbs hold, and the smallest exponent of a normal number.
+        state: Where the sums so far go of a lane whose grid changes.
+    """
+    bounds, sums, ends, pockets = lanes.bounds, lanes.sums, lanes.ends, lanes.pockets
+    count, reach = pending.size, math.ldexp(1.0, limits[0])
+    kept, inverse = np.empty(count, np.bool_), np.empty(count)
+    for j in range(count):
+        low, high, least = np.float64(bounds[0, j]), np.float64(bounds[1, j]), np.float64(bounds[2, j])
+        size = lanes.sigma[j] / (1.5 * 2.0**32)
+        fits = (max(-low, high) < 2.0 * size) & (least * reach >= size)
+        kept[j] = pending[j] & fits & (sums[0, j] * 0.0 == 0.0)  # that is NaN as soon as one value was not finite
+        inverse[j] = 1.0 / size
+        ends[0, j] = min(ends[0, j], low if kept[j] else np.inf)
+        ends[1, j] = max(ends[1, j], high if kept[j] else -np.inf)
+    for k in range(SUMS):
+        finest = 2.0 ** (42 + 44 * k) if k < 2 else 2.0 ** (22 * k - 4)
+        for j in range(count):
+            unit = inverse[j] * finest if k < 2 else inverse[j] * inverse[j] * finest
+            pockets[k, j] += int(sums[k, j] * unit) if kept[j] else 0
+    left = 0
+    for j in range(count):
+        pending[j] &= not kept[j]
+        if pending[j]:
+            left += 1
+            _regrid(lanes, j, limits, state)
+    return left
+
+
+@compiled
+def _regrid(lanes: Lanes, j: int, limits: tuple[int, int], state: State) -> None:
+    """Set a lane's grid to what its last scan asks for."""
+    bounds = lanes.bounds
+    top = max(-np.float64(bounds[0, j]), np.float64(bounds[1, j]))
+    if not 0.0 < top < np.inf:
+        return
+    spread, smallest = limits[0], limits[1] - lanes.shift[j]
+    need = max(math.frexp(top)[1] - 1, smallest)
+    bottom = max(math.frexp(np.float64(bounds[2, j]))[1] - 1, smallest)
+    if abs(need) < REACH and need - bottom <= spread:
+        _deposit_pocket(lanes, j, state)
+        lanes.grid[j] = min(need + 1, bottom + spread)  # one more than needed, so that the next block fits as well
+        lanes.sigma[j] = math.ldexp(1.5, lanes.grid[j] + 32)
+
+
+@compiled
+def _deposit_pocket(lanes: Lanes, j: int, state: State) -> None:
+    c, grid, shift = lanes.column[j], lanes.grid[j], lanes.shift[j]
+    for k in range(SUMS):
+        integer = lanes.pockets[k, j]
+        lanes.pockets[k, j] = 0
+        if integer != 0 and k < 2:
+            deposit(state.total[c], grid - 42 - 44 * k + shift - state.bases[0], integer)
+        elif integer != 0:
+            twice = k & 1  # ab, ad + bc and cd stand for two products each
+            deposit(state.squares[c], 2 * (grid + shift) + 4 - 22 * k + twice - state.bases[1], integer)
+
+
+@compiled
+def empty(lanes: Lanes, state: State, *, bounds: bool) -> None:
+    """Put all sums so far into the columns' digits, and the bounds, where they are those of the true values."""
+    for j in range(lanes.column.size):
+        _deposit_pocket(lanes, j, state)
+        c = lanes.column[j]
+        if bounds:
+            state.low[c] = min(state.low[c], lanes.ends[0, j])
+            state.high[c] = max(state.high[c], lanes.ends[1, j])
