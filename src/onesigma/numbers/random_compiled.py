@@ -29,8 +29,6 @@ UNIFORM = 0
 NORMAL = 1
 
 _PIECE = 4096
-_GROUP = 64
-"""Normals that share one look at whether any of them lies in a tail (one group in nine has one)."""
 
 
 def compiled(function: _F) -> _F:
@@ -84,7 +82,8 @@ _T0, _T1, _T2, _T3 = (_f32(c) for c in TAIL_TOP)
 _B0, _B1, _B2, _B3 = (_f32(c) for c in TAIL_BOTTOM)
 _CUT, _SHIFTED_CUT = np.int32(HALF_BITS), np.int32(HALF_BITS + (EXPONENT << 23))
 _MANTISSA, _INT_MAX, _SIGN = np.int32(MANTISSA), np.int32(0x7FFFFFFF), np.uint32(SIGN)
-_TAIL, _HALF, _ONE, _WHOLE, _UNIT = np.int32(TAIL), _f32(0.5), _f32(1), _f32(2.0**32), _f32(2.0**-24)
+_CENTER_LAST = np.int32(0x7FFFFFFF - TAIL)
+_HALF, _ONE, _WHOLE, _UNIT = _f32(0.5), _f32(1), _f32(2.0**32), _f32(2.0**-24)
 
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -100,31 +99,34 @@ def _philox(words: np.ndarray, first: np.uint64, count: int, key: np.uint64) -> 
         # 32-bit numbers in 64-bit lanes; the high halves may hold anything, the products read the low ones.
         a, b, c, d = counter & _LOW, counter >> _32, np.uint64(0), np.uint64(0)
         key_0, key_1 = key & _LOW, key >> _32
-        for _ in range(10):
+        for _ in range(9):
             product_0, product_1 = (a & _LOW) * _MULTIPLY_0, (c & _LOW) * _MULTIPLY_1
             a, b = (product_1 >> _32) ^ b ^ key_0, product_1
             c, d = (product_0 >> _32) ^ d ^ key_1, product_0
             key_0, key_1 = (key_0 + _WEYL_0) & _LOW, (key_1 + _WEYL_1) & _LOW
-        words[2 * i] = (a & _LOW) | (b << _32)
-        words[2 * i + 1] = (c & _LOW) | (d << _32)
+        # The last round leaves its two words of a product side by side, so one rotation packs them.
+        product_0, product_1 = (a & _LOW) * _MULTIPLY_0, (c & _LOW) * _MULTIPLY_1
+        words[2 * i] = ((product_1 >> _32) | (product_1 << _32)) ^ ((b ^ key_0) & _LOW)
+        words[2 * i + 1] = ((product_0 >> _32) | (product_0 << _32)) ^ ((d ^ key_1) & _LOW)
 
 
 @compiled
-def _signed(bits: np.uint32) -> np.int32:
-    return np.int32(bits ^ _SIGN)
+def _from_the_middle(bits: np.uint32) -> np.int32:
+    """Cells between this one and the middle, from 0 to 2³¹ − 1 on either side."""
+    signed = np.int32(bits ^ _SIGN)
+    return np.int32(signed ^ np.int32(signed >> np.int32(31)))
 
 
 @compiled
-def _cells_to_the_end(bits: np.uint32) -> np.int32:
-    """Cells between this one and the nearer end."""
-    signed = _signed(bits)
-    return np.int32(np.int32(signed ^ np.int32(signed >> np.int32(31))) ^ _INT_MAX)
+def _with_sign(size: np.float32, bits: np.uint32) -> Any:
+    """`size` on the side of the middle where the cell lies."""
+    return _float_of(np.int32(_bits_of(size) ^ np.int32(~bits & _SIGN)))
 
 
 @compiled
-def _r_of(bits: np.uint32) -> Any:
+def _r_of(middle: np.int32) -> Any:
     """r = 4 + log₂(1 − x²)."""
-    end = _f32(_cells_to_the_end(bits)) + _HALF
+    end = _f32(np.int32(_INT_MAX - middle)) + _HALF
     shifted = np.int32(_bits_of(end * (_WHOLE - end)) - _SHIFTED_CUT)
     g = _float_of(np.int32(np.int32(shifted & _MANTISSA) + _CUT)) - _ONE
     g2 = g * g
@@ -136,43 +138,48 @@ def _r_of(bits: np.uint32) -> Any:
 @compiled
 def _central(bits: np.uint32) -> Any:
     """The normal of these bits, unless it lies in a tail."""
-    r = _r_of(bits)
+    middle = _from_the_middle(bits)
+    r = _r_of(middle)
     r2 = r * r
     low = _fma(_fma(_C3, r, _C2), r2, _fma(_C1, r, _C0))
     high = _fma(_fma(_C7, r, _C6), r2, _fma(_C5, r, _C4))
     r4 = r2 * r2
-    return (_f32(_signed(bits)) + _HALF) * _fma(_C8, r4 * r4, _fma(high, r4, low))
+    slope = _fma(_C8, r4 * r4, _fma(high, r4, low))
+    return _with_sign((_f32(middle) + _HALF) * slope, bits)
 
 
 @compiled
 def _outer(bits: np.uint32) -> Any:
     """The normal of these bits, which lies in a tail."""
-    r = _r_of(bits)
+    r = _r_of(_from_the_middle(bits))
     r2 = r * r
-    size = _fma(_fma(_T3, r, _T2), r2, _fma(_T1, r, _T0)) / _fma(_fma(_B3, r, _B2), r2, _fma(_B1, r, _B0))
-    return -size if _signed(bits) < 0 else size
+    top = _fma(_fma(_T3, r, _T2), r2, _fma(_T1, r, _T0))
+    return _with_sign(top / _fma(_fma(_B3, r, _B2), r2, _fma(_B1, r, _B0)), bits)
 
 
 @compiled
-def _normals(values: np.ndarray, bits: np.ndarray, count: int, flags: np.ndarray) -> None:
+def _normals(out: np.ndarray, bits: np.ndarray, flags: np.ndarray, scale: np.float32, offset: np.float32) -> None:
+    """`flags` is room for one more word than `out` has elements."""
     _prefer_wide_vectors()
+    count = out.size
     for j in range(count):
-        values[j] = _central(bits[j])
-        flags[j] = _cells_to_the_end(bits[j]) < _TAIL
-    # One in 512 lies in a tail; eight flags are looked at as one word.
+        out[j] = _fma(_central(bits[j]), scale, offset)
+        flags[j] = _from_the_middle(bits[j]) > _CENTER_LAST
+    flags[count : count + 8] = 0
+    # One in 512 lies in a tail, so flags are looked at eight at a time.
     words = flags.view(np.uint64)
     for i in range((count + 7) >> 3):
         if words[i] != 0:
             for j in range(8 * i, 8 * i + 8):
                 if flags[j]:
-                    values[j] = _outer(bits[j])
+                    out[j] = _fma(_outer(bits[j]), scale, offset)
 
 
 @compiled
-def _uniforms(values: np.ndarray, bits: np.ndarray, count: int) -> None:
+def _uniforms(out: np.ndarray, bits: np.ndarray, scale: np.float32, offset: np.float32) -> None:
     _prefer_wide_vectors()
-    for j in range(count):
-        values[j] = _f32(np.int32(np.uint32(bits[j] >> np.uint32(8)))) * _UNIT
+    for j in range(out.size):
+        out[j] = _fma(_f32(np.int32(np.uint32(bits[j] >> np.uint32(8)))) * _UNIT, scale, offset)
 
 
 @compiled
@@ -184,12 +191,10 @@ def _truncate(bits: np.ndarray, count: int, first: np.uint64, num_cells: np.uint
 
 
 @compiled
-def _finish(
-    out: np.ndarray, values: np.ndarray, scale: np.float32, offset: np.float32, minimum: np.float32, maximum: np.float32
-) -> None:
+def _clamp(out: np.ndarray, minimum: np.float32, maximum: np.float32) -> None:
     _prefer_wide_vectors()
     for j in range(out.size):
-        out[j] = min(max(_fma(values[j], scale, offset), minimum), maximum)
+        out[j] = min(max(out[j], minimum), maximum)
 
 
 @compiled
@@ -207,7 +212,7 @@ def fill(
 ) -> None:
     """Row i of `out` gets the stream's values from index `starts[i]` on: base value · scale + offset, clamped."""
     words = np.empty(_PIECE // 2, np.uint64)
-    bits, values, flags = words.view(np.uint32), np.empty(_PIECE, np.float32), np.empty(_PIECE, np.uint8)
+    bits, flags = words.view(np.uint32), np.empty(_PIECE + 8, np.uint8)
     for i in range(out.shape[0]):
         done = 0
         while done < out.shape[1]:
@@ -218,9 +223,11 @@ def fill(
             _philox(words, index >> np.uint64(2), count >> 2, key)
             if num_cells <= _LOW:
                 _truncate(bits, count, first, num_cells)
+            piece = out[i, done : done + length]
             if kind == UNIFORM:
-                _uniforms(values, bits, count)
+                _uniforms(piece, bits[skip : skip + length], scale, offset)
             else:
-                _normals(values, bits, count, flags)
-            _finish(out[i, done : done + length], values[skip : skip + length], scale, offset, minimum, maximum)
+                _normals(piece, bits[skip : skip + length], flags, scale, offset)
+            if minimum > -np.inf or maximum < np.inf:
+                _clamp(piece, minimum, maximum)
             done += length

@@ -66,15 +66,15 @@ def uniforms(bits: Tensor) -> Tensor:
 
 def normals(bits: Tensor) -> Tensor:
     """The standard normal of each 32-bit word; see `probit`."""
-    signed = bits - SIGN
-    cells_to_the_end = (signed ^ (signed >> 63)) ^ _INT_MAX
-    end = cells_to_the_end.float() + 0.5
+    side = (bits >> 31) * 2 - 1
+    middle = torch.where(side > 0, bits - SIGN, SIGN - 1 - bits)
+    end = (_INT_MAX - middle).float() + 0.5
     shifted = (end * (2.0**32 - end)).view(torch.int32) - (HALF_BITS + (EXPONENT << 23))
     mantissa = ((shifted & MANTISSA) + HALF_BITS).view(torch.float32)
     r = (shifted >> 23).float() + _polynomial(LOGARITHM, mantissa - 1)
-    central = (signed.float() + 0.5) * _polynomial(CENTER, r)
-    outer = torch.copysign(_polynomial(TAIL_TOP, r) / _polynomial(TAIL_BOTTOM, r), central)
-    return torch.where(cells_to_the_end < TAIL, outer, central)
+    central = (middle.float() + 0.5) * _polynomial(CENTER, r)
+    outer = _polynomial(TAIL_TOP, r) / _polynomial(TAIL_BOTTOM, r)
+    return side * torch.where(middle > _INT_MAX - TAIL, outer, central)
 
 
 def finish(values: Tensor, *, scale: float, offset: float, minimum: float, maximum: float) -> Tensor:
