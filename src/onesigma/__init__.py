@@ -1,1 +1,73 @@
-"""onesigma keeps the signals of a PyTorch network at unit scale."""
+"""onesigma keeps the signals of a PyTorch network at unit scale: it measures, judges, repairs, proves and folds."""
+
+from importlib.metadata import version
+
+from onesigma import init, inputs, norm
+from onesigma._errors import (
+    BatchError,
+    CaptureError,
+    ConfigError,
+    FanError,
+    GainError,
+    ModelError,
+    NoEffectWarning,
+    NotFittedError,
+    OnesigmaError,
+    OnesigmaWarning,
+    OutputError,
+    ReportFileError,
+    ScalerFileError,
+    SourceError,
+)
+from onesigma.init.initialize import initialize_
+from onesigma.inputs import standardize
+from onesigma.measure import measure
+from onesigma.model.edits import Edit, Edits
+from onesigma.model.fan import Fan, fan
+from onesigma.model.trace import Trace
+from onesigma.numbers.activation_moments import ActivationMoments, activation_moments
+from onesigma.numbers.gain import gain
+from onesigma.numbers.meanfield import CriticalPoint, critical_point
+from onesigma.report.report import Report
+from onesigma.rules import Finding, Limits
+from onesigma.workflows import check
+
+__all__ = [
+    "ActivationMoments",
+    "BatchError",
+    "CaptureError",
+    "ConfigError",
+    "CriticalPoint",
+    "Edit",
+    "Edits",
+    "Fan",
+    "FanError",
+    "Finding",
+    "GainError",
+    "Limits",
+    "ModelError",
+    "NoEffectWarning",
+    "NotFittedError",
+    "OnesigmaError",
+    "OnesigmaWarning",
+    "OutputError",
+    "Report",
+    "ReportFileError",
+    "ScalerFileError",
+    "SourceError",
+    "Trace",
+    "__version__",
+    "activation_moments",
+    "check",
+    "critical_point",
+    "fan",
+    "gain",
+    "init",
+    "initialize_",
+    "inputs",
+    "measure",
+    "norm",
+    "standardize",
+]
+
+__version__ = version("onesigma")

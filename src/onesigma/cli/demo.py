@@ -27,7 +27,7 @@ def demo(
     [bold]Examples[/]
 
         onesigma demo
-        onesigma demo --out /tmp/demo --steps 100
+        onesigma demo --out demo --steps 100
     """
     console = Console()
     played = _play(console, steps=steps)
