@@ -19,6 +19,7 @@ class Lanes(NamedTuple):
         sigma: What cuts the first limb: 1.5·2^(E+32).
         grid: The exponent E.
         shift: The scans see the true values times 2^−shift.
+        floor: The grid 2^E under which the limbs hold all that the type does, down to its last subnormal.
         bounds: Of the last scan: minimum, maximum and smallest size but zero.
         sums: Of the last scan: limbs, as doubles.
         pockets: Those of all scans on this grid, as integers in units of the limbs.
@@ -29,20 +30,23 @@ class Lanes(NamedTuple):
     sigma: Array
     grid: Array
     shift: Array
+    floor: Array
     bounds: Array
     sums: Array
     pockets: Array
     ends: Array
 
 
-def new_lanes(column: Array, *, shift: Array | None = None, dtype: str = "float64") -> Lanes:
-    """Lanes before their first scan."""
+def new_lanes(column: Array, *, limits: tuple[int, int], shift: Array | None = None, dtype: str = "float64") -> Lanes:
+    """Lanes before their first scan; `limits` are those of `settle`."""
     count = column.size
+    shift = np.zeros(count, np.int64) if shift is None else shift
     return Lanes(
         column=column,
         sigma=np.full(count, 1.5 * 2.0**32),
         grid=np.zeros(count, np.int64),
-        shift=np.zeros(count, np.int64) if shift is None else shift,
+        shift=shift,
+        floor=np.ldexp(1.0, limits[1] + limits[0] - shift),
         bounds=np.empty((3, count + 2 * PADDING), dtype),
         sums=np.empty((SUMS, count + PADDING)),
         pockets=np.zeros((SUMS, count), np.int64),
@@ -68,7 +72,7 @@ def settle(lanes: Lanes, pending: Array, limits: tuple[int, int], state: State) 
     for j in range(count):
         low, high, least = np.float64(bounds[0, j]), np.float64(bounds[1, j]), np.float64(bounds[2, j])
         size = lanes.sigma[j] / (1.5 * 2.0**32)
-        fits = (max(-low, high) < 2.0 * size) & (least * reach >= size)
+        fits = (max(-low, high) < 2.0 * size) & ((least * reach >= size) | (size <= lanes.floor[j]))
         kept[j] = pending[j] & fits & (sums[0, j] * 0.0 == 0.0)  # that is NaN as soon as one value was not finite
         inverse[j] = 1.0 / size
         ends[0, j] = min(ends[0, j], low if kept[j] else np.inf)

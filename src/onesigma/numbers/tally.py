@@ -224,7 +224,7 @@ def _add_floats(tally: Tally, table: Array, lanes: tuple[int, int]) -> None:
     limits = layout.spreads[0], layout.smallest
     for view, part in _views(table, lanes):
         column = np.arange(part[1] - part[0]) % len(tally.finite)
-        work = new_lanes(column, dtype=table.dtype.name)
+        work = new_lanes(column, limits=limits, dtype=table.dtype.name)
         for start in range(0, len(view), ROWS):
             stop = min(start + ROWS, len(view))
             whole = stop - (stop - start) % STEP
@@ -256,11 +256,14 @@ def _add_hard_block(tally: Tally, block: Array, column: Array) -> None:
     np.add.at(tally.nonfinite, column, counts.T)
     np.minimum.at(tally.low, column, ends[0])
     np.maximum.at(tally.high, column, ends[1])
-    work = new_lanes(column, shift=_tame(tally, scratch, column, np.maximum(-ends[0], ends[1]), ends[2]))
+    limits = layout.spreads[1], layout.smallest
+    shift = _tame(tally, scratch, column, np.maximum(-ends[0], ends[1]), ends[2])
+    work = new_lanes(column, limits=limits, shift=shift)
     pending = np.ones(lanes, np.bool_)
-    while pending.any():  # at most twice: on the first grid, and on the one it asks for
+    for _ in range(2):  # on the first grid, and on the one it asks for
         scan_doubles(scratch, (0, len(scratch)), (0, lanes), work.sigma, work.bounds, work.sums)
-        settle(work, pending, (layout.spreads[1], layout.smallest), state)
+        settle(work, pending, limits, state)
+    assert not pending.any()
     empty(work, state, bounds=False)
 
 
