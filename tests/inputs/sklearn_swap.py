@@ -17,6 +17,8 @@ DECLINED = {
 }
 """What we do not promise, by the name of the test, and why."""
 
+_NUM_DECLINED = pytest.StashKey[int]()
+
 for scaler in (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler):
     setattr(preprocessing, scaler.__name__, scaler)
     setattr(_data, scaler.__name__, scaler)
@@ -24,8 +26,12 @@ for scaler in (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler):
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     declined = [item for item in items if any(fnmatch(item.name, _literal(pattern)) for pattern in DECLINED)]
-    config.hook.pytest_deselected(items=declined)
+    config.stash[_NUM_DECLINED] = len(declined)
     items[:] = [item for item in items if item not in declined]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"{config.stash[_NUM_DECLINED]} declined")
 
 
 def _literal(pattern: str) -> str:

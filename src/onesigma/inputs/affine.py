@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from onesigma.inputs.blocks import has_infinity, map_blocks, standardize_rows
+from onesigma.inputs.blocks import any_infinity, fits_compiled, has_infinity, map_blocks, standardize_compiled
 
 __all__ = ["STATISTICS", "Affine", "Array", "Steps"]
 
@@ -63,7 +63,7 @@ class Affine:
         Raises:
             ValueError: A value is infinite; `x` is then as it was.
         """
-        if out is x and has_infinity(x):
+        if out is x and any_infinity(x):
             raise _infinity(x)
         out = _empty_like(x) if out is None else out
         if map_blocks(Steps.of(self, _work_dtype(x.dtype)), "forward", x=x, out=out):
@@ -113,19 +113,26 @@ class Steps:
         top = None if self.top is None else np.tile(self.top, times)
         return replace(self, shift=shift, shift_low=low, scale=scale, top=top)
 
-    def apply(self, direction: Literal["forward", "backward"], x: Array, out: Array) -> None:
-        """Write the map of `x`, or its inverse, to `out`, which may be `x`."""
-        self.forward(x, out) if direction == "forward" else self.backward(x, out)
+    def apply(self, direction: Literal["forward", "backward"], x: Array, out: Array) -> bool:
+        """Write the map of `x`, or its inverse, to `out`, which may be `x`; say whether the map met an infinity."""
+        if direction == "forward":
+            return self.forward(x, out)
+        self.backward(x, out)
+        return False
 
-    def forward(self, x: Array, out: Array) -> None:
+    def forward(self, x: Array, out: Array) -> bool:
         """See `Affine.transform`."""
-        if not standardize_rows(x, out, parts=(self.shift, self.shift_low, self.scale)):
+        if fits_compiled(x, out):
+            infinite = standardize_compiled(x, out, parts=(self.shift, self.shift_low, self.scale))
+        else:
+            infinite = has_infinity(x)
             np.subtract(_subtract(x, self.shift, out), self.shift_low, out=out)
             np.divide(out, self.scale, out=out)
         if self.top is not None and self.output_range != (0.0, 1.0):
             _between(*self.output_range, out)
         if self.clip is not None:
             np.clip(out, *self.clip, out=out)
+        return infinite
 
     def backward(self, y: Array, out: Array) -> None:
         """See `Affine.inverse`."""

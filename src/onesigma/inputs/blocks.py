@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["RowMap", "has_infinity", "map_blocks", "standardize_rows"]
+__all__ = ["RowMap", "any_infinity", "fits_compiled", "has_infinity", "map_blocks", "standardize_compiled"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Direction: TypeAlias = Literal["forward", "backward"]
@@ -27,26 +27,24 @@ class RowMap(Protocol):
     def tiled(self, times: int) -> Self:
         """The map of `times` rows laid end to end."""
 
-    def apply(self, direction: Direction, x: Array, out: Array) -> None:
-        """Write the map of `x`, or its inverse, to `out`."""
+    def apply(self, direction: Direction, x: Array, out: Array) -> bool:
+        """Write the map of `x`, or its inverse, to `out`; say whether the map met an infinity."""
 
 
 def map_blocks(rows: RowMap, direction: Direction, *, x: Array, out: Array) -> bool:
-    """Write `rows` of `x` (N, F) to `out`, which may be `x`; say whether an infinity was met on the way (forward)."""
+    """Write `rows` of `x` (N, F) to `out`, which may be `x`; say whether the map met an infinity."""
 
     def run(task: tuple[RowMap, Array, Array]) -> bool:
         part, source, target = task
-        met = direction == "forward" and source is not target and _has_infinity(source)
-        _apply_wide(part, direction, x=source, out=target)
-        return met
+        return _apply_wide(part, direction, x=source, out=target)
 
     return _any_in_threads(run, list(_blocks(rows, x, out=out)), size=x.size)
 
 
-def has_infinity(x: Array) -> bool:
-    """Whether any value of `x` (N, F) is infinite."""
+def any_infinity(x: Array) -> bool:
+    """Whether any value of `x` (N, F) is infinite, by several threads."""
     size = max(1, _BLOCK // max(x.shape[1], 1))
-    return _any_in_threads(_has_infinity, [x[start : start + size] for start in range(0, len(x), size)], size=x.size)
+    return _any_in_threads(has_infinity, [x[start : start + size] for start in range(0, len(x), size)], size=x.size)
 
 
 def _any_in_threads(run: Callable[[_T], bool], tasks: list[_T], *, size: int) -> bool:
@@ -64,14 +62,14 @@ def _any_in_threads(run: Callable[[_T], bool], tasks: list[_T], *, size: int) ->
         return any(list(pool.map(run_share, range(threads), [threads] * threads)))
 
 
-def _apply_wide(rows: RowMap, direction: Direction, *, x: Array, out: Array) -> None:
+def _apply_wide(rows: RowMap, direction: Direction, *, x: Array, out: Array) -> bool:
     """Halves go through float32, which rounds once more but does not overflow on the way."""
     if out.dtype.itemsize > 2:
-        rows.apply(direction, x, out)
-        return
+        return rows.apply(direction, x, out)
     wide = x.astype(np.float32)
-    rows.apply(direction, wide, wide)
+    infinite = rows.apply(direction, wide, wide)
     out[...] = wide
+    return infinite
 
 
 def _blocks(rows: RowMap, x: Array, *, out: Array) -> Iterator[tuple[RowMap, Array, Array]]:
@@ -94,39 +92,55 @@ def _row_blocks(rows: RowMap, x: Array, *, out: Array) -> Iterator[tuple[RowMap,
         yield rows, source, source if out is x else out[start : start + size]
 
 
-def standardize_rows(x: Array, out: Array, *, parts: tuple[Array, Array, Array]) -> bool:
-    """out ← ((x − shift) − shift_low) / scale by compiled code, bit for bit as NumPy would; False if it does not apply.
-
-    It applies to large blocks of floats in C order: one pass instead of three.
-    """
-    if x.size < _COMPILED or x.dtype != out.dtype or not (x.flags.c_contiguous and out.flags.c_contiguous):
+def has_infinity(x: Array) -> bool:
+    """Whether any value of a block is infinite."""
+    if x.dtype.kind != "f":
         return False
-    if out is x:
-        _standardize_in_place(x, *parts)
-    else:
-        _standardize(x, out, *parts)
-    return True
+    if fits_compiled(x, x):
+        return bool(_any_infinity(x, x.dtype.type(np.inf)))
+    return bool(np.isinf(x).any())
+
+
+def fits_compiled(x: Array, out: Array) -> bool:
+    """Whether compiled code is worth it: large blocks of floats or doubles in C order."""
+    if x.size < _COMPILED or x.dtype != out.dtype or x.dtype.itemsize < 4 or x.dtype.kind != "f":
+        return False
+    return x.flags.c_contiguous and out.flags.c_contiguous
+
+
+def standardize_compiled(x: Array, out: Array, *, parts: tuple[Array, Array, Array]) -> bool:
+    """out ← ((x − shift) − shift_low) / scale in one pass, bit for bit as NumPy in three; whether x has infinities."""
+    # In the dtype of x: compared with a double, floats would be widened, four at a time instead of eight.
+    infinity = x.dtype.type(np.inf)
+    return bool(_standardize_in_place(x, *parts, infinity) if out is x else _standardize(x, out, *parts, infinity))
 
 
 # No `fastmath`: a division stays a division, and nothing is contracted to a fused multiply-add.
 @numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _standardize(x: Array, out: Array, shift: Array, shift_low: Array, scale: Array) -> None:
+def _standardize(x: Array, out: Array, shift: Array, shift_low: Array, scale: Array, infinity: Any) -> bool:
+    infinite = False
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
+            infinite |= abs(x[i, j]) == infinity
             out[i, j] = ((x[i, j] - shift[j]) - shift_low[j]) / scale[j]
+    return infinite
 
 
 # The same with one array: where two may overlap, the compiler gives up vectorizing.
 @numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _standardize_in_place(x: Array, shift: Array, shift_low: Array, scale: Array) -> None:
+def _standardize_in_place(x: Array, shift: Array, shift_low: Array, scale: Array, infinity: Any) -> bool:
+    infinite = False
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
+            infinite |= abs(x[i, j]) == infinity
             x[i, j] = ((x[i, j] - shift[j]) - shift_low[j]) / scale[j]
+    return infinite
 
 
-def _has_infinity(x: Array) -> bool:
-    """A finite sum, the usual case, proves that nothing is infinite."""
-    if x.dtype.kind != "f":
-        return False
-    total = np.sum(x, dtype=np.float32 if x.dtype.itemsize == 2 else None)
-    return not np.isfinite(total) and bool(np.isinf(x).any())
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _any_infinity(x: Array, infinity: Any) -> bool:
+    infinite = False
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            infinite |= abs(x[i, j]) == infinity
+    return infinite
