@@ -206,5 +206,7 @@ def _judge(tensor: Tensor, distribution: Distribution) -> None:
         case Normal(mean, std):
             probe.normal_(mean, std, generator=generator)
         case TruncatedNormal(_, _, low, high):
-            # Bounds may be infinite here, which torch's uniform takes no notice of unless they are swapped.
-            probe.uniform_(*(low, high) if low > high else (0.0, 1.0), generator=generator)
+            # There is no order among complex numbers, nor a number between swapped bounds.
+            torch.any(probe.normal_(generator=generator) < low)
+            if low > high:
+                probe.uniform_(low, high, generator=generator)
