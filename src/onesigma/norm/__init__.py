@@ -1,7 +1,9 @@
 """Batch normalization: inserted where it helps, biases stripped where it cancels them."""
 
+from onesigma.norm.calibrate import calibrate_
+from onesigma.norm.frozen import freeze_, unfreeze_
 from onesigma.norm.insert import insert_
 from onesigma.norm.layers import BatchNormLast
 from onesigma.norm.strip import strip_biases_
 
-__all__ = ["BatchNormLast", "insert_", "strip_biases_"]
+__all__ = ["BatchNormLast", "calibrate_", "freeze_", "insert_", "strip_biases_", "unfreeze_"]

@@ -1,0 +1,173 @@
+"""What the BatchNorm layers of a model are fed with: their exact statistics, seen at `F.batch_norm` itself."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from onesigma._errors import BatchError, CaptureError
+from onesigma._typing import Batches
+from onesigma.model.batches import Batch, first_batch, tensors_in
+from onesigma.model.names import module_names
+from onesigma.numbers.columns import Columns
+
+__all__ = [
+    "BatchNorm",
+    "BatchNormMode",
+    "Forward",
+    "Statistics",
+    "as_table",
+    "batch_norms",
+    "by_batch",
+    "eager",
+    "passes",
+    "run_all",
+]
+
+BatchNorm: TypeAlias = _BatchNorm
+
+Forward: TypeAlias = Callable[[nn.Module, Any], Any]
+"""`forward(model, batch)`: how the model is called with one item of the batches, as the iterable yields it."""
+
+
+def batch_norms(model: nn.Module) -> dict[str, BatchNorm]:
+    """Every BatchNorm of a model by canonical name, subclasses and SyncBatchNorm too; a shared one once."""
+    return {name: module for module, name in module_names(model).items() if isinstance(module, BatchNorm)}
+
+
+class BatchNormMode(TorchFunctionMode):
+    """While active, `normalize` stands in for `F.batch_norm` wherever it reads the buffers of one of the layers.
+
+    The layers are to be in eval mode, in which every BatchNorm hands over its buffers and writes to none, whatever its
+    momentum, subclass or `track_running_stats`; SyncBatchNorm works without a group there.
+    """
+
+    def __init__(self, norms: Mapping[str, BatchNorm]) -> None:
+        super().__init__()
+        self._buffers = [norm.running_mean for norm in norms.values()]
+        self._names = {id(buffer): name for buffer, name in zip(self._buffers, norms, strict=True)}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is not F.batch_norm:
+            return func(*args, **(kwargs or {}))
+        given = dict(zip(("input", "running_mean", "running_var", "weight", "bias", "training"), args, strict=False))
+        given.update(kwargs or {})
+        name = self._names.get(id(given["running_mean"]))
+        return func(*args, **(kwargs or {})) if name is None else self.normalize(name, given)
+
+    def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
+        """The output of the layer called `name`; `given` are the arguments of `F.batch_norm` by name."""
+        return by_batch(given)
+
+
+def by_batch(given: Mapping[str, Any]) -> torch.Tensor:
+    """What training makes of these arguments: normalized by the batch, no buffer written."""
+    weight, bias = given.get("weight"), given.get("bias")
+    return F.batch_norm(given["input"], None, None, weight, bias, training=True, eps=given.get("eps", 1e-5))
+
+
+class Statistics(BatchNormMode):
+    """Collects the moments of every channel that the layers see, all calls of a layer in one.
+
+    Attributes:
+        found: Per layer that ran, in order of first execution, the moments of its channels.
+        calls: How often it ran.
+        within: Per layer, Σ over calls of the squared distances from the mean of the call, per channel, in float64;
+            only if asked for.
+        degrees: Per layer, Σ over calls of values per channel − 1.
+    """
+
+    def __init__(
+        self, norms: Mapping[str, BatchNorm], *, by: Literal["batch", "running"] = "batch", within: bool = False
+    ) -> None:
+        super().__init__(norms)
+        self.by = by
+        self.found: dict[str, Columns] = {}
+        self.calls: Counter[str] = Counter()
+        self.within: dict[str, torch.Tensor] | None = {} if within else None
+        self.degrees: Counter[str] = Counter()
+
+    def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
+        """Look at the input, then normalize by the batch as in training, or by the running statistics as in eval."""
+        table = as_table(given["input"])
+        columns = Columns.of(table)
+        self.found[name] = self.found[name] + columns if name in self.found else columns
+        self.calls[name] += 1
+        if self.within is not None:
+            spread = table.double() - table.double().mean(0)
+            self.within[name] = self.within.get(name, 0.0) + spread.square_().sum(0)
+            self.degrees[name] += len(table) - 1
+        if self.by == "running":
+            return F.batch_norm(**given)
+        # One value has no spread. All values seen until now stand in, so that later layers see a signal at all.
+        return by_batch(given) if len(table) > 1 else _by_columns(given, self.found[name])
+
+
+def as_table(values: torch.Tensor) -> torch.Tensor:
+    """(N, C, …) → (values per channel, C)."""
+    return values.detach().movedim(1, -1).flatten(0, -2)
+
+
+def _by_columns(given: Mapping[str, Any], columns: Columns) -> torch.Tensor:
+    moments = list(columns.values())
+    mean = given["running_mean"].new_tensor([each.mean for each in moments])
+    variance = given["running_var"].new_tensor([each.variance() for each in moments])
+    return F.batch_norm(**{**given, "running_mean": mean, "running_var": variance, "training": False})
+
+
+def passes(batches: Batches, *, again: bool) -> Iterable[Any]:
+    """The items of `batches`; where they are gone over again, an iterator, which can be drawn once, becomes a list."""
+    if isinstance(batches, (torch.Tensor, np.ndarray, Mapping, tuple, Batch)):
+        return (batches,)
+    return list(batches) if again and isinstance(batches, Iterator) else batches
+
+
+def run_all(model: nn.Module, items: Iterable[Any], *, forward: Forward | None = None) -> Iterator[tuple[Any, Batch]]:
+    """The output of the model for every item, with the batch that it was read as.
+
+    Raises:
+        CaptureError: The model raised; the message names the batch.
+        BatchError: There is no batch, or one that no model can be fed with.
+    """
+    number = -1
+    for number, item in enumerate(items):
+        batch = first_batch([item]).owned_by(model) if forward is None else _loose(item)
+        try:
+            output = model(*batch.args, **batch.kwargs) if forward is None else forward(model, item)
+        except Exception as error:
+            raise CaptureError(
+                f"batch {number}: {type(model).__name__} raised {type(error).__name__}: {error} "
+                "Nothing of the model was changed."
+            ) from error
+        yield output, batch
+    if number < 0:
+        raise BatchError("The batches are empty: at least one batch is needed, and the iterable yielded none.")
+
+
+def _loose(item: Any) -> Batch:
+    """An item for the user's own forward: of any form, with targets where the form is a known one."""
+    samples = next((tensor.shape[0] for tensor in tensors_in(item) if tensor.dim()), 0)
+    try:
+        return Batch(targets=first_batch([item]).targets, num_samples=samples)
+    except BatchError:
+        return Batch(num_samples=samples)
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """While open, compiled modules run as they are written, so that their calls are seen."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
