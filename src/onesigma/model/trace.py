@@ -80,6 +80,7 @@ class Record:
         inputs: Which records (≥ 0) the tensor arguments came from, or which model inputs: −1 the first, −2 the second.
         parameters: Role → canonical name: {"weight": "net.0.weight", "bias": "net.0.bias"}.
         shape: Shape of the output.
+        dtype: Of the output, as torch names it, without "torch."; "" where it is not known.
         fan_in: Inputs per output by role; 0 where the op has no weight.
         fan_out: Outputs per input by role; 0 where the op has no weight.
         training: The mode that the module was in.
@@ -99,8 +100,9 @@ class Record:
     inputs: tuple[int, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
-    fan_in: int = 0
-    fan_out: int = 0
+    dtype: str = ""
+    fan_in: float = 0.0
+    fan_out: float = 0.0
     training: bool = True
     input: Signal | None = None
     output: Signal | None = None
