@@ -1,9 +1,10 @@
 """Batch normalization: inserted where it helps, biases stripped where it cancels them."""
 
 from onesigma.norm.calibrate import calibrate_
+from onesigma.norm.fold import fold_, plan_folds
 from onesigma.norm.frozen import freeze_, unfreeze_
 from onesigma.norm.insert import insert_
 from onesigma.norm.layers import BatchNormLast
 from onesigma.norm.strip import strip_biases_
 
-__all__ = ["BatchNormLast", "calibrate_", "freeze_", "insert_", "strip_biases_", "unfreeze_"]
+__all__ = ["BatchNormLast", "calibrate_", "fold_", "freeze_", "insert_", "plan_folds", "strip_biases_", "unfreeze_"]

@@ -1,0 +1,7 @@
+"""Folding: what a norm does in eval mode, taken into the weights around it."""
+
+from onesigma.norm.fold.fold import fold_, plan_folds
+from onesigma.norm.fold.plan import Plan
+from onesigma.norm.fold.rewrite import PadPerChannel
+
+__all__ = ["PadPerChannel", "Plan", "fold_", "plan_folds"]

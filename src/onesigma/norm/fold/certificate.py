@@ -1,0 +1,147 @@
+"""The proof of a fold: what the model gives before and after, in float64 and in its own dtype."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onesigma._errors import CaptureError
+from onesigma.model.batches import Batch, tensors_in
+from onesigma.model.capture import recording
+from onesigma.model.state import preserved
+from onesigma.norm.fold.flow import in_float64
+from onesigma.norm.proof import relative_change
+
+__all__ = ["EXACT", "Proof", "Rounding", "doubled"]
+
+Outputs = tuple[Tensor, ...]
+
+EXACT = 1e-10
+"""Largest relative change of the output in float64."""
+
+_NOISE = 2.0
+# An output of a few numbers may by luck be rounded to within a fraction of a unit: that much is granted to any model.
+_UNITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """Distance from the float64 result, relative to its largest value.
+
+    Attributes:
+        error: Of the folded model.
+        noise: Of the model as it was.
+        limit: 2·noise, or 4 units of rounding where that is more.
+    """
+
+    error: float
+    noise: float
+    limit: float
+
+    @property
+    def is_small(self) -> bool:
+        """Within the limit; NaN is not."""
+        return self.error <= self.limit
+
+
+class Proof:
+    """What a model gave before anything was folded, to compare with.
+
+    Besides the batches there is the first one with its sign turned: a model that branches on its data may take the
+    other branch there.
+
+    Raises:
+        CaptureError: The model, or its float64 twin, raised.
+    """
+
+    def __init__(self, live: nn.Module, twin: nn.Module, *, batches: Sequence[tuple[Batch, Batch]]) -> None:
+        self.live, self.twin = live, twin
+        self.batches = list(batches)
+        given = [_outputs(live, batch) for batch, _ in self.batches]
+        self.exact = [_exact_outputs(twin, double) for _, double in self.batches]
+        self.noise = max(map(relative_change, self.exact, given))
+        floats = [tensor.dtype for outputs in given for tensor in outputs]
+        self.unit = max((torch.finfo(dtype).eps for dtype in floats), default=0.0)
+        self.reason = _reason_against(self.exact, given)
+        turned = _mapped_batch(self.batches[0][1], torch.neg)
+        self.turned = (turned, _try(twin, turned))
+
+    def change(self) -> float:
+        """Relative change of what the float64 twin gives; infinite if it raises or gives something else."""
+        pairs = [(double, outputs) for (_, double), outputs in zip(self.batches, self.exact, strict=True)]
+        if self.turned[1] is not None:
+            pairs.append((self.turned[0], self.turned[1]))
+        return max(_change(outputs, _try(self.twin, batch)) for batch, outputs in pairs)
+
+    def rounding(self) -> Rounding:
+        """How far the live model now is from the exact result."""
+        with torch.no_grad():
+            error = max(
+                _change(outputs, _try(self.live, batch, exact=False))
+                for (batch, _), outputs in zip(self.batches, self.exact, strict=True)
+            )
+        # In a float64 model there is no noise to compare with but that of the same computation.
+        least = _UNITS * self.unit if self.unit > EXACT else EXACT
+        return Rounding(error=error, noise=self.noise, limit=max(_NOISE * self.noise, least))
+
+
+def _reason_against(exact: Sequence[Outputs], given: Sequence[Outputs]) -> str:
+    if not any(tensor.numel() for outputs in exact for tensor in outputs):
+        return "the model returns no floating tensor that a fold could be proven by"
+    if not all(bool(tensor.isfinite().all()) for outputs in (*exact, *given) for tensor in outputs):
+        return "the model's output is not finite, so that a fold cannot be proven"
+    return ""
+
+
+def _change(before: Outputs, after: Outputs | None) -> float:
+    if after is None or [tensor.shape for tensor in before] != [tensor.shape for tensor in after]:
+        return float("inf")
+    return relative_change(before, after)
+
+
+def _try(model: nn.Module, batch: Batch, *, exact: bool = True) -> Outputs | None:
+    """What the model gives; None where it raises or is not finite."""
+    try:
+        outputs = _exact_outputs(model, batch) if exact else _outputs(model, batch)
+    except CaptureError:
+        return None
+    return outputs if all(bool(tensor.isfinite().all()) for tensor in outputs) else None
+
+
+def _exact_outputs(model: nn.Module, batch: Batch) -> Outputs:
+    with in_float64():
+        return _outputs(model, batch)
+
+
+def _outputs(model: nn.Module, batch: Batch) -> Outputs:
+    """The floating tensors of the output in eval mode; nothing of the model changes."""
+    with preserved(model), torch.no_grad(), ExitStack() as stack:
+        model.eval()
+        torch.manual_seed(0)
+        recorder = stack.enter_context(recording(model))
+        output = recorder.run(batch.owned_by(model))
+    return tuple(tensor.clone() for tensor in tensors_in(output) if tensor.is_floating_point())
+
+
+def doubled(batch: Batch) -> Batch:
+    """The batch with every floating tensor in float64."""
+    return _mapped_batch(batch, Tensor.double)
+
+
+def _mapped_batch(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    return replace(batch, args=_mapped(batch.args, function), kwargs=_mapped(dict(batch.kwargs), function))
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with `function` of every floating tensor in it."""
+    if isinstance(value, Tensor):
+        return function(value) if value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {name: _mapped(part, function) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        parts = [_mapped(part, function) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

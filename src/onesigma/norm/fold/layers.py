@@ -1,0 +1,100 @@
+"""Which layers may take a norm in, and why others may not."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from onesigma.model.graph import Call
+from onesigma.model.names import module_names
+from onesigma.norm.fold.affine import reason_against_norm
+from onesigma.norm.fold.flow import Flow, Use
+
+__all__ = ["Layers"]
+
+_OPS: Mapping[type[nn.Module], str] = {
+    nn.Linear: "linear",
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+    nn.ConvTranspose1d: "conv_transpose1d",
+    nn.ConvTranspose2d: "conv_transpose2d",
+    nn.ConvTranspose3d: "conv_transpose3d",
+}
+
+
+class Layers:
+    """The modules of a model by name, with what speaks against changing one."""
+
+    def __init__(self, model: nn.Module, flow: Flow) -> None:
+        self.flow = flow
+        self.by_name = {name: module for module, name in module_names(model).items()}
+
+    def reason_against(self, reader: Call | Use, *, num_runs: int) -> str:
+        """Why a layer or norm cannot be changed for the sake of these many of its runs; empty if it can."""
+        if isinstance(reader, Use):
+            name, runs, reason = reader.norm, len(self.flow.uses[reader.norm]), self._reason_against_norm(reader.norm)
+        else:
+            name, runs = reader.layer, len(self.flow.calls_of(reader.layer, op=reader.op))
+            reason = self._reason_against_layer(reader)
+        return reason or (f"{name!r} also runs elsewhere, without this norm" if runs > num_runs else "")
+
+    def setting(self, call: Call, name: str, *, default: int) -> int:
+        """A number that a linear call was made with."""
+        value = self.flow.settings[call.index].get(name, default)
+        assert isinstance(value, int)
+        return value
+
+    def _reason_against_layer(self, call: Call) -> str:
+        name, module = call.layer, self.by_name.get(call.layer)
+        if module is None or call.parameters.get("weight") != f"{name}.weight".lstrip("."):
+            return f"{call.name!r} is a function call with weights of the model's own; make it a module"
+        if parametrize.is_parametrized(module) or "weight" not in module._parameters or module._forward_pre_hooks:
+            return f"the weight of {name!r} is computed anew at every call (a parametrization or a hook)"
+        if module._forward_hooks:
+            return f"a forward hook is attached to {name!r}"
+        if _OPS.get(type(module)) != call.op:
+            return f"{name!r} is a {type(module).__name__}, which is no plain linear layer or convolution"
+        return self._reason_against_parameters(name, module, op=call.op)
+
+    def _reason_against_norm(self, name: str) -> str:
+        norm = self.by_name[name]
+        reason = reason_against_norm(norm)
+        if reason or not isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            return f"{name!r}: {reason or 'it has no γ and β'}"
+        return self._reason_against_parameters(name, norm, op="batch_norm")
+
+    def _reason_against_parameters(self, name: str, module: nn.Module, *, op: str) -> str:
+        own = {id(call) for call in self.flow.calls_of(name, op=op)}
+        for key, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            if parameter.is_meta or not parameter.is_floating_point():
+                return f"{name}.{key} holds no real numbers ({parameter.dtype} on {parameter.device})"
+            if self._owners[_memory(parameter)] > 1:
+                return f"{name}.{key} is tied to another parameter, which would change with it"
+            full = f"{name}.{key}".lstrip(".")
+            if any(full in names for names in self._reads(own)):
+                return f"{name}.{key} is read by another call too"
+        return ""
+
+    def _reads(self, own: set[int]) -> Iterator[tuple[str, ...]]:
+        return (names for call in self.flow.graph.calls if id(call) not in own for names in call.origins.values())
+
+    @cached_property
+    def _owners(self) -> Mapping[object, int]:
+        """Memory → how many parameters and buffers of different modules lie in it."""
+        found: dict[object, int] = {}
+        for module in self.by_name.values():
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is not None:
+                    found[_memory(tensor)] = found.get(_memory(tensor), 0) + 1
+        return found
+
+
+def _memory(tensor: Tensor) -> object:
+    if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.numel():
+        return (tensor.device, tensor.untyped_storage().data_ptr())
+    return id(tensor)
