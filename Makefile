@@ -2,7 +2,7 @@
 VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help install demo test check lint types walls bench clean
 .DEFAULT_GOAL := help
@@ -10,34 +10,38 @@ STAMP  := $(VENV)/.installed
 help:  ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-install: $(STAMP)  ## Virtual environment with everything, versions as in constraints.txt
+install: $(VENV)/.dev  ## Virtual environment with everything, versions as in constraints.txt
 
 # pip and not uv or poetry: torch's CPU build is found by pip alone where it lies on disk.
-$(STAMP): pyproject.toml constraints.txt
+$(VENV)/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $(STAMP)
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
 
-demo: $(STAMP)  ## The main job on real data: measure, judge, repair, prove, train both ways
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.run  ## The main job on real data: measure, judge, repair, prove, train both ways
 	$(BIN)/onesigma demo
 
-test: $(STAMP)  ## The whole test suite
-	$(BIN)/pytest
+test: $(VENV)/.dev  ## The whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 check: lint types walls  ## Lint, types and walls
 
-lint: $(STAMP)
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(VENV)/.dev
 	$(BIN)/mypy
 
-walls: $(STAMP)
-	$(BIN)/lint-imports
+walls: $(VENV)/.dev
+	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP)  ## Ratios against peers, in one run
+bench: $(VENV)/.dev  ## Ratios against peers, in one run
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the virtual environment and caches
