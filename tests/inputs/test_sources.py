@@ -1,5 +1,6 @@
 """One door: whatever holds a table, the same numbers come out."""
 
+import pickle
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from onesigma._errors import SourceError
-from onesigma.inputs.scan import scan
+from onesigma.inputs.scan import columns_of, scan
 from onesigma.inputs.sources import Source, load_table, open_source
 from onesigma.numbers.columns import Columns
 
@@ -87,6 +88,7 @@ IN_MEMORY = {
     "list of batches": lambda t: t.to_batches(max_chunksize=77),
     "iterator of frames": lambda t: (t.slice(start, 99).to_pandas() for start in range(0, 1000, 99)),
     "structured array": lambda t: t.to_pandas().to_records(index=False),
+    "records": lambda t: iter(t.to_pylist()),
     "batches of dicts": lambda t: [
         {name: t.slice(k, 250)[name].to_numpy() for name in NAMES} for k in range(0, 1000, 250)
     ],
@@ -121,6 +123,8 @@ ARRAYS = {
         TensorDataset(torch.from_numpy(x), torch.zeros(len(x))), batch_size=64, shuffle=True
     ),
     "loader of dicts": lambda x: DataLoader([{"x": row} for row in torch.from_numpy(x)], batch_size=100),
+    "rows of numbers": lambda x: map(tuple, x.tolist()),
+    "objects": lambda x: x.astype(object),
     "channels first": lambda x: torch.from_numpy(x).reshape(10, 10, 10, 3).permute(0, 3, 1, 2),
 }
 
@@ -324,6 +328,20 @@ def test_the_same_blocks_come_after_a_skip(table: pa.Table, tmp_path: Path, monk
         assert len(blocks) > 3
         assert [block.num_rows for block in shard.blocks(2)] == [block.num_rows for block in blocks[2:]]
         assert all(left.equals(right) for left, right in zip(blocks[2:], shard.blocks(2), strict=True))
+
+
+def test_shards_of_files_travel_to_other_processes(table: pa.Table, tmp_path: Path) -> None:
+    for suffix in (".parquet", ".csv", ".arrow", ".npz", ".jsonl"):
+        source = open_source(write(table, tmp_path / f"t{suffix}"))
+        statistic, shards = pickle.loads(pickle.dumps((columns_of(source), source.shards)))
+        parts = (statistic.of(block) for shard in shards for block in shard.blocks())
+        assert reduce(statistic.merge, parts, statistic.zero) == wanted(table)
+
+
+def test_lists_with_none_and_halves_of_halves_are_tables() -> None:
+    assert scan(open_source([[1, None], [2, 3]]))["x1"].nulls == 1
+    assert scan(open_source(torch.ones(4, 2).to(torch.float8_e4m3fn)))["x1"].mean == 1
+    assert scan(open_source(torch.ones(4, 2, dtype=torch.bfloat16)))["x1"].mean == 1
 
 
 def test_one_iterator_is_not_read_twice() -> None:

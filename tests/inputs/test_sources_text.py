@@ -89,6 +89,13 @@ def test_true_and_false_are_one_and_zero(tmp_path: Path) -> None:
     assert columns_of("a\ntrue\nfalse\nTrue\n", tmp_path)["a"].total == 2
 
 
+def test_lines_longer_than_a_block_are_read(tmp_path: Path) -> None:
+    value = "1.5".ljust(50_000, "0")
+    names, row = ",".join(f"x{index}" for index in range(100)), ",".join([value] * 100)
+    columns = columns_of(f"{names}\n{row}\n{row}\n{row}\n", tmp_path)
+    assert [moments.total for moments in columns.values()] == [Decimal("4.5")] * 100
+
+
 def test_an_empty_column_counts_as_missing(tmp_path: Path) -> None:
     moments = columns_of("a,b\n1,\n2,\n", tmp_path)["b"]
     assert (moments.count, moments.nulls) == (0, 2)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -59,7 +60,7 @@ def columns_of(source: Source) -> Statistic[Columns]:
     return Statistic(
         name="columns/1",
         zero=Columns.zero(source.names),
-        of=lambda block: Columns.of(block, source.names),
+        of=partial(Columns.of, names=source.names),
         merge=Columns.merge,
         to_bytes=Columns.to_bytes,
         from_bytes=Columns.from_bytes,

@@ -100,9 +100,10 @@ def arrow_type(array: Any, *, name: str) -> pa.DataType:
     if isinstance(array, torch.Tensor):
         if array.is_complex() or array.is_quantized:
             raise SourceError(f"{name}: values must be real numbers, got {array.dtype}; convert them first.")
-        if array.dtype == torch.bfloat16:
+        try:
+            return pa.from_numpy_dtype(torch.empty(0, dtype=array.dtype).numpy().dtype)
+        except TypeError:  # NumPy has no bfloat16 and no float8; float32 holds both.
             return pa.float32()
-        return pa.from_numpy_dtype(torch.empty(0, dtype=array.dtype).numpy().dtype)
     dtype = array.dtype.newbyteorder("=")
     if dtype.kind not in "biufmM" or dtype.itemsize > 8:
         raise SourceError(f"{name}: values must be real numbers of at most 64 bits, got {dtype}; convert them first.")

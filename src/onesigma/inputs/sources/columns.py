@@ -69,6 +69,11 @@ def close_to(name: str, names: Sequence[str], *, what: str = "columns") -> str:
     return f"the {what} are {listed(names)}." if names else f"there are no {what}."
 
 
+def kinds_of(sheet: Sheet) -> dict[str, pa.DataType]:
+    """Return the type of every column, by name, in order."""
+    return {field.name: field.type for field in sheet.schema}
+
+
 def refuse_duplicates(sheet: Sheet) -> None:
     """Raise if a name stands twice: which of the two is meant nobody can say.
 
@@ -95,12 +100,13 @@ def choose_columns(sheet: Sheet, columns: Sequence[str | int] | str | None) -> t
     refuse_duplicates(sheet)
     if columns is None:
         return _numbers_of(sheet)
+    kinds = kinds_of(sheet)
     wanted = [columns] if isinstance(columns, str | int) else list(columns)
     if not wanted:
         raise SourceError(f"{sheet.name}: columns=[] asks for no column; leave it out to take all numbers.")
-    names = tuple(dict.fromkeys(name for want in wanted for name in _matching(sheet, want)))
+    names = tuple(dict.fromkeys(name for want in wanted for name in _matching(sheet, want, kinds=kinds)))
     for name in names:
-        kind = sheet.schema.field(name).type
+        kind = kinds[name]
         if not (is_number(kind) or is_time(kind)):
             why = sheet.notes.get(name, reason_left_out(kind))
             raise SourceError(f"{sheet.name}: column {name!r} must hold numbers, but it is {why}; leave it out.")
@@ -120,13 +126,15 @@ def _numbers_of(sheet: Sheet) -> tuple[tuple[str, ...], dict[str, str]]:
     raise SourceError(f"{sheet.name}: no column holds numbers: {told}.")
 
 
-def _matching(sheet: Sheet, want: str | int) -> list[str]:
-    names: list[str] = sheet.schema.names
+def _matching(sheet: Sheet, want: str | int, *, kinds: Mapping[str, pa.DataType]) -> list[str]:
+    if want in kinds:
+        return [str(want)]
+    names = list(kinds)
     if isinstance(want, int):
         if -len(names) <= want < len(names):
             return [names[want]]
         raise SourceError(f"{sheet.name}: column {want} is asked for, but there are {len(names)}, counted from 0.")
-    found = [want] if want in names else [name for name in names if fnmatchcase(name, want)]
+    found = [name for name in names if fnmatchcase(name, want)]
     if not found:
         raise SourceError(f"{sheet.name}: no column {want!r}; {close_to(want, names)}")
     return found
@@ -139,11 +147,13 @@ def refuse_other_columns(first: Sheet, sheet: Sheet, names: Sequence[str]) -> No
         SourceError: Naming the file, the column, and what the first file has there.
     """
     refuse_duplicates(sheet)
+    kinds = kinds_of(sheet)
+    before_of = kinds_of(first)
     for name in names:
-        if name not in sheet.schema.names:
-            hint = close_to(name, sheet.schema.names)
+        if name not in kinds:
+            hint = close_to(name, list(kinds))
             raise SourceError(f"{sheet.name}: no column {name!r}, which {first.name} has; {hint}")
-        kind, before = sheet.schema.field(name).type, first.schema.field(name).type
+        kind, before = kinds[name], before_of[name]
         if _family(kind) != _family(before) and not pt.is_null(kind) and not pt.is_null(before):
             why = sheet.notes.get(name, kind)
             raise SourceError(
@@ -189,10 +199,10 @@ def _unwrapped(column: pa.Array) -> pa.Array:
     return column
 
 
-def merged_type(first: pa.DataType, later: Iterable[pa.DataType]) -> pa.DataType:
+def merged_type(kinds: Iterable[pa.DataType]) -> pa.DataType:
     """Return one type for a column over all files: their own if they agree, else float64."""
-    kinds = {value_type(kind) for kind in (first, *later)} - {pa.null()}
-    return kinds.pop() if len(kinds) == 1 else pa.float64()
+    found = {value_type(kind) for kind in kinds} - {pa.null()}
+    return found.pop() if len(found) == 1 else pa.float64()
 
 
 def left_out_later(first: Sheet, later: Sequence[Sheet]) -> Mapping[str, str]:

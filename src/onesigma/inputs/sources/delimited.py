@@ -19,7 +19,10 @@ from onesigma.inputs.sources.text import first_not_a_number, numbers
 __all__ = ["look"]
 
 _HEAD_BYTES = 1 << 20
+_HEAD_LINES = 8
+_MAX_HEAD_BYTES = 256 << 20
 _BLOCK_BYTES = 4 << 20
+_BLOCK_LINES = 4  # at least, as far as the first lines tell how long one is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Layout:
 
     path: Path
     style: Style
+    block_bytes: int
     numeric: frozenset[str] = frozenset()
     decimal: bool = False
 
@@ -39,16 +43,17 @@ def look(path: Path, reading: Reading) -> Sheet:
         SourceError: The file is empty or binary, or its first rows are ragged.
     """
     state = state_of(path)
-    with pa.input_stream(str(path), compression="detect") as stream:
-        head = stream.read(_HEAD_BYTES)
-    layout = Layout(path=path, style=sniff(head, name=str(path)), decimal=reading.decimal)
+    head, whole = _head(path)
+    block_bytes = max(_BLOCK_BYTES, _BLOCK_LINES * max(map(len, head.split(b"\n"))))
+    style = sniff(head, name=str(path))
+    layout = Layout(path=path, style=style, decimal=reading.decimal, block_bytes=block_bytes)
     names = layout.style.names
-    texts = _first_rows(layout, head if len(head) < _HEAD_BYTES else _whole_lines(head))
+    texts = _first_rows(layout, head if whole else _whole_lines(head))
     typed = {name: numbers(text, decimal=layout.decimal, comma=layout.style.comma) for name, text in texts.items()}
     layout = replace(layout, numeric=frozenset(name for name in names if typed[name] is not None))
     schema = pa.schema([(name, _kind(texts[name], typed[name])) for name in names])
     notes = {name: _note(texts[name], comma=layout.style.comma) for name in names if typed[name] is None}
-    rows, whole = len(texts[names[0]]), len(head) < _HEAD_BYTES
+    rows = len(texts[names[0]])
     piece = Piece(
         read=partial(_read, layout),
         name=str(path),
@@ -57,6 +62,18 @@ def look(path: Path, reading: Reading) -> Sheet:
         num_bytes=state.num_bytes,
     )
     return Sheet(name=str(path), schema=schema, pieces=(piece,), states=(state,), notes=notes)
+
+
+def _head(path: Path) -> tuple[bytes, bool]:
+    """Read a megabyte, or some lines where one alone is longer; and tell whether that is all."""
+    head = b""
+    with pa.input_stream(str(path), compression="detect") as stream:
+        while len(head) < _HEAD_BYTES or (head.count(b"\n") < _HEAD_LINES and len(head) < _MAX_HEAD_BYTES):
+            more = stream.read(_HEAD_BYTES)
+            if not more:
+                return head, True
+            head += more
+    return head, False
 
 
 def _whole_lines(head: bytes) -> bytes:
@@ -98,7 +115,7 @@ def _text_batches(layout: Layout, stream: Any, names: Sequence[str]) -> Iterator
     read = arrow_csv.ReadOptions(
         column_names=list(style.names),
         skip_rows=style.skip_lines,
-        block_size=_BLOCK_BYTES,
+        block_size=layout.block_bytes,
         encoding=style.encoding,
         use_threads=False,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from onesigma.inputs.sources.arrays import array_sheet, record_sheet
 from onesigma.inputs.sources.columns import (
     as_numbers,
     choose_columns,
+    kinds_of,
     left_out_later,
     merged_type,
     refuse_other_columns,
@@ -69,11 +71,11 @@ def open_source(
     names, left_out = (tuple(first.schema.names), {}) if text else choose_columns(first, columns)
     for sheet in sheets:
         refuse_other_columns(first, sheet, names)
-    fields = [[sheet.schema.field(name).type for sheet in sheets] for name in names]
+    kinds = [kinds_of(sheet) for sheet in sheets]
     cast = _same if text else as_numbers
     return Source(
         names=names,
-        types=tuple(merged_type(kinds[0], kinds[1:]) for kinds in fields),
+        types=tuple(merged_type([kind[name] for kind in kinds]) for name in names),
         shards=tuple(shard_of(piece, names=names, cast=cast) for sheet in sheets for piece in sheet.pieces),
         left_out={**left_out, **({} if columns else left_out_later(first, sheets))},
         description=description,
@@ -146,6 +148,9 @@ def _look(table: Any, reading: Reading, *, name: str) -> Sheet:
 def _look_at_array(array: Any, reading: Reading, *, name: str) -> Sheet:
     if isinstance(array, np.ndarray) and array.dtype.names:
         return record_sheet(partial(_identity, array), name=name)
+    if isinstance(array, np.ndarray) and array.dtype == object and array.ndim in (1, 2):
+        columns = array.reshape(len(array), -1).T
+        return mapping_sheet({f"x{index}": column.tolist() for index, column in enumerate(columns)}, name=name)
     return array_sheet(partial(_identity, array), name=name, axis=reading.axis)
 
 
@@ -161,7 +166,9 @@ def _as_array(rows: Sequence[Any]) -> Any:
         array = np.asarray(rows)
     except ValueError:
         return None
-    return array if array.dtype.kind in "biufmM" and array.ndim else None
+    if array.dtype == object and not all(value is None or isinstance(value, Number) for value in array.flat):
+        return None
+    return array if array.dtype.kind in "biufmMO" and array.ndim else None
 
 
 def _is_table(row: Any) -> bool:

@@ -57,7 +57,7 @@ def sniff(head: bytes, *, name: str) -> Style:
         raise SourceError(f"{name}: the file is empty; a table with a header line is wanted.")
     body = "\n".join(lines[comments:])
     delimiter = _delimiter(lines[comments : comments + _LINES])
-    header, header_lines, rows = _records(body, delimiter)
+    header, header_lines, rows = _records(body, delimiter, name=name)
     commented = lines[comments - 1].lstrip("# ") if comments else ""
     if _is_header(header, rows):
         names, skip = header, comments + header_lines
@@ -87,19 +87,25 @@ def _decode(head: bytes, *, name: str) -> tuple[str, str]:
         return head.decode("latin-1"), "latin-1"  # Every byte is a character; digits are the same in both.
 
 
-def _records(body: str, delimiter: str) -> tuple[list[str], int, list[list[str]]]:
+def _records(body: str, delimiter: str, *, name: str) -> tuple[list[str], int, list[list[str]]]:
     """Return the first record, how many lines it takes, and some records after it."""
     reader = csv.reader(StringIO(body), delimiter=delimiter)
-    header = next(reader, [])
-    header_lines = reader.line_num
-    return header, header_lines, [row for row, _ in zip(reader, range(_LINES), strict=False) if row]
+    try:
+        header = next(reader, [])
+        header_lines = reader.line_num
+        return header, header_lines, [row for row, _ in zip(reader, range(_LINES), strict=False) if row]
+    except csv.Error as error:
+        raise SourceError(f"{name}: cannot be read as a table of text: {error}; is a quote left open?") from None
 
 
 def _delimiter(lines: Sequence[str]) -> str:
     """Return the delimiter that splits the first lines into the most values, each line alike."""
 
     def score(delimiter: str) -> tuple[bool, int]:
-        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        try:
+            widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        except csv.Error:  # A whole long line as one value: not this one.
+            return False, 0
         header = widths[0] if widths else 0
         alike = sum(width == header for width in widths) >= 0.9 * len(widths)
         return header > 1 and alike, header

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ def inputs_of(batch: Any, field: str | int | None, *, name: str) -> Any:
     """
     if isinstance(batch, Mapping):
         return _of_mapping(batch, field, name=name)
+    if field is None and isinstance(batch, tuple | list) and all(isinstance(part, Number) for part in batch):
+        return [batch]  # One row.
     if isinstance(batch, tuple | list) and not _is_row(batch):
         place = 0 if field is None else field
         if isinstance(place, int) and -len(batch) <= place < len(batch):
@@ -108,6 +111,8 @@ def _of_mapping(batch: Mapping[Any, Any], field: str | int | None, *, name: str)
     }
     if all(len(shape) == 1 for shape in shapes.values()):
         return batch  # A small table: columns by name.
+    if not any(shapes.values()):
+        return {key: [value] for key, value in batch.items()}  # One row.
     if len(batch) == 1:
         return next(iter(batch.values()))
     raise SourceError(f"{name}: which field holds the inputs? Say field= one of {', '.join(map(repr, batch))}.")

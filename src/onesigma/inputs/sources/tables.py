@@ -130,6 +130,6 @@ def _column(values: Any, *, name: str) -> pa.Array:
         if isinstance(values, pa.ChunkedArray):
             return values.combine_chunks()
         return values if isinstance(values, pa.Array) else pa.array(values)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         words = " ".join(str(error).split())
         raise SourceError(f"{name}: a column of numbers is wanted: {words}; convert it first.") from error
