@@ -164,13 +164,15 @@ def _watched(norms: Mapping[str, nn.Module], recorder: Recorder, uses: dict[str,
     for name, norm in norms.items():
         started: list[tuple[int | None, int]] = []
 
-        def enter(_: nn.Module, args: Any, started: list[tuple[int | None, int]] = started) -> None:
-            is_signal = len(args) == 1 and isinstance(args[0], Tensor) and args[0].is_floating_point()
-            started.append((recorder.index_of(args[0]) if is_signal else None, len(recorder.calls)))
+        def enter(_: nn.Module, args: Any, kwargs: Any, started: list[tuple[int | None, int]] = started) -> None:
+            given = [*args, *kwargs.values()]
+            is_signal = len(given) == 1 and isinstance(given[0], Tensor) and given[0].is_floating_point()
+            started.append((recorder.index_of(given[0]) if is_signal else None, len(recorder.calls)))
 
         def leave(
             _: nn.Module,
             args: Any,
+            kwargs: Any,
             output: Any,
             name: str = name,
             started: list[tuple[int | None, int]] = started,
@@ -180,7 +182,10 @@ def _watched(norms: Mapping[str, nn.Module], recorder: Recorder, uses: dict[str,
             inner = range(start, len(recorder.calls))
             uses.setdefault(name, []).append(Use(norm=name, source=source, result=result, inner=inner))
 
-        handles += [norm.register_forward_pre_hook(enter), norm.register_forward_hook(leave)]
+        handles += [
+            norm.register_forward_pre_hook(enter, with_kwargs=True),
+            norm.register_forward_hook(leave, with_kwargs=True),
+        ]
     try:
         yield
     finally:

@@ -49,9 +49,17 @@ class Layers:
 
     def _reason_against_layer(self, call: Call) -> str:
         name, module = call.layer, self.by_name.get(call.layer)
-        if module is None or call.parameters.get("weight") != f"{name}.weight".lstrip("."):
+        own = {key: f"{name}.{key}".lstrip(".") for key in ("weight", "bias")}
+        bias = None if module is None or getattr(module, "bias", None) is None else own["bias"]
+        if call.parameters.get("weight") != own["weight"] or call.parameters.get("bias") != bias:
             return f"{call.name!r} is a function call with weights of the model's own; make it a module"
-        if parametrize.is_parametrized(module) or "weight" not in module._parameters or module._forward_pre_hooks:
+        assert module is not None
+        if (
+            parametrize.is_parametrized(module)
+            or call.attributes.get("parametrized")
+            or "weight" not in module._parameters
+            or module._forward_pre_hooks
+        ):
             return f"the weight of {name!r} is computed anew at every call (a parametrization or a hook)"
         if module._forward_hooks:
             return f"a forward hook is attached to {name!r}"
