@@ -318,8 +318,8 @@ def test_a_loss_tells_whether_it_helped() -> None:
     expected = [loss_in_eval()]
     edits = calibrate_(model, batches, loss=F.mse_loss)
     expected.append(loss_in_eval())
-    assert f"{expected[0]:.3g}" in edits[0].reason
-    assert f"{expected[1]:.3g}" in edits[0].reason
+    assert f"{expected[0]:.4g}" in edits[0].reason
+    assert f"{expected[1]:.4g}" in edits[0].reason
     assert ("did not help" in edits[0].reason) == (expected[1] >= expected[0])
 
 

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import nn
 
 from onesigma._errors import CaptureError
+from onesigma.norm.channels import Channels
 from onesigma.norm.statistics import BatchNorm, Forward, Statistics, run_all
-from onesigma.numbers.columns import Columns
 
 __all__ = ["Estimate", "Readout", "estimated"]
 
@@ -21,14 +21,14 @@ class Estimate:
     """What one layer was fed with.
 
     Attributes:
-        columns: The exact moments of its channels.
+        channels: The exact moments of its channels.
         calls: How often it ran.
         num_samples: Rows of all batches.
         within: Σ over calls of squared distances from the call's mean, per channel; None if not asked for.
         degrees: Σ over calls of values per channel − 1.
     """
 
-    columns: Columns
+    channels: Channels
     calls: int
     num_samples: int
     within: torch.Tensor | None = None
@@ -37,7 +37,7 @@ class Estimate:
     def merge(self, other: "Estimate") -> "Estimate":
         """Both parts of the data together."""
         return Estimate(
-            columns=self.columns + other.columns,
+            channels=self.channels.merge(other.channels),
             calls=self.calls + other.calls,
             num_samples=self.num_samples + other.num_samples,
             within=None if self.within is None or other.within is None else self.within + other.within,
@@ -46,7 +46,7 @@ class Estimate:
 
     def read(self) -> "Readout":
         """The numbers, each rounded once."""
-        moments = list(self.columns.values())
+        moments = self.channels.moments()
         means = torch.tensor([each.mean for each in moments], dtype=torch.float64)
         variances = torch.tensor([each.variance(correction=1) for each in moments], dtype=torch.float64)
         if self.within is not None:
@@ -133,13 +133,13 @@ def estimated(
         failure = error
     found = {
         name: Estimate(
-            columns=columns,
+            channels=channels,
             calls=statistics.calls[name],
             num_samples=samples,
             within=None if statistics.within is None else statistics.within[name],
             degrees=statistics.degrees[name],
         )
-        for name, columns in statistics.found.items()
+        for name, channels in statistics.found.items()
     }
     if group is not None:
         found = _merged(None if failure else found, group=group)

@@ -17,14 +17,13 @@ from onesigma._errors import BatchError, CaptureError
 from onesigma._typing import Batches
 from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.names import module_names
-from onesigma.numbers.columns import Columns
+from onesigma.norm.channels import Channels, as_table
 
 __all__ = [
     "BatchNorm",
     "BatchNormMode",
     "Forward",
     "Statistics",
-    "as_table",
     "batch_norms",
     "by_batch",
     "eager",
@@ -92,7 +91,7 @@ class Statistics(BatchNormMode):
     ) -> None:
         super().__init__(norms)
         self.by = by
-        self.found: dict[str, Columns] = {}
+        self.found: dict[str, Channels] = {}
         self.calls: Counter[str] = Counter()
         self.within: dict[str, torch.Tensor] | None = {} if within else None
         self.degrees: Counter[str] = Counter()
@@ -100,8 +99,7 @@ class Statistics(BatchNormMode):
     def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
         """Look at the input, then normalize by the batch as in training, or by the running statistics as in eval."""
         table = as_table(given["input"])
-        columns = Columns.of(table)
-        self.found[name] = self.found[name] + columns if name in self.found else columns
+        self.found.setdefault(name, Channels()).add(table)
         self.calls[name] += 1
         if self.within is not None:
             spread = table.double() - table.double().mean(0)
@@ -110,16 +108,11 @@ class Statistics(BatchNormMode):
         if self.by == "running":
             return F.batch_norm(**given)
         # One value has no spread. All values seen until now stand in, so that later layers see a signal at all.
-        return by_batch(given) if len(table) > 1 else _by_columns(given, self.found[name])
+        return by_batch(given) if len(table) > 1 else _by_channels(given, self.found[name])
 
 
-def as_table(values: torch.Tensor) -> torch.Tensor:
-    """(N, C, …) → (values per channel, C)."""
-    return values.detach().movedim(1, -1).flatten(0, -2)
-
-
-def _by_columns(given: Mapping[str, Any], columns: Columns) -> torch.Tensor:
-    moments = list(columns.values())
+def _by_channels(given: Mapping[str, Any], channels: Channels) -> torch.Tensor:
+    moments = channels.moments()
     mean = given["running_mean"].new_tensor([each.mean for each in moments])
     variance = given["running_var"].new_tensor([each.variance() for each in moments])
     return F.batch_norm(**{**given, "running_mean": mean, "running_var": variance, "training": False})
