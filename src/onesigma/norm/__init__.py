@@ -3,8 +3,21 @@
 from onesigma.norm.calibrate import calibrate_
 from onesigma.norm.fold import fold_, plan_folds
 from onesigma.norm.frozen import freeze_, unfreeze_
+from onesigma.norm.gap import Gap, LayerGap, gap
 from onesigma.norm.insert import insert_
 from onesigma.norm.layers import BatchNormLast
 from onesigma.norm.strip import strip_biases_
 
-__all__ = ["BatchNormLast", "calibrate_", "fold_", "freeze_", "insert_", "plan_folds", "strip_biases_", "unfreeze_"]
+__all__ = [
+    "BatchNormLast",
+    "Gap",
+    "LayerGap",
+    "calibrate_",
+    "fold_",
+    "freeze_",
+    "gap",
+    "insert_",
+    "plan_folds",
+    "strip_biases_",
+    "unfreeze_",
+]
