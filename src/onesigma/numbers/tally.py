@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from threading import Lock
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from onesigma.numbers.scans import clean, scan_doubles, scan_floats
 __all__ = ["Layout", "Tally"]
 
 _PIECE = 1 << 22  # values per job of a thread
+_FIRST = 32  # rows of the first block, which is scanned twice: it sets the grids
 _FEW = 32  # lanes that are added one by one sooner than as a block
 
 
@@ -225,8 +227,7 @@ def _add_floats(tally: Tally, table: Array, lanes: tuple[int, int]) -> None:
     for view, part in _views(table, lanes):
         column = np.arange(part[1] - part[0]) % len(tally.finite)
         work = new_lanes(column, limits=limits, dtype=table.dtype.name)
-        for start in range(0, len(view), ROWS):
-            stop = min(start + ROWS, len(view))
+        for start, stop in pairwise([0, *range(min(_FIRST, len(view)), len(view), ROWS), len(view)]):
             whole = stop - (stop - start) % STEP
             pending, left = np.full(column.size, whole > start), column.size if whole > start else 0
             for _ in range(2):

@@ -1,0 +1,1 @@
+"""Ratios against peers, taken in one run: `python -m benchmarks [NAME …]`."""
