@@ -1,6 +1,6 @@
 """Fit from Parquet against reading it with pyarrow alone: time, and peak memory of a process of its own.
 
-    python benchmarks/parquet.py [gigabytes]
+    python -m benchmarks.parquet [gigabytes]
 
 Wanted: at most 1.3 times the time of reading, and less than 500 MB, whatever the file's size. The file is generated in
 a temporary folder and deleted.

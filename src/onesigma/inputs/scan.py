@@ -1,12 +1,15 @@
 """One pass over a source: blocks become statistics, statistics merge; killed at any moment, it continues."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
 
 from onesigma.inputs.checkpoint import Checkpoint, Position
 from onesigma.inputs.sources.source import Block, Source
@@ -15,6 +18,8 @@ from onesigma.numbers.columns import Columns
 __all__ = ["Progress", "Statistic", "columns_of", "map_merge", "scan"]
 
 S = TypeVar("S")
+
+_MANY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +65,30 @@ def columns_of(source: Source) -> Statistic[Columns]:
     return Statistic(
         name="columns/1",
         zero=Columns.zero(source.names),
-        of=partial(Columns.of, names=source.names),
+        of=partial(_columns_of_block, names=source.names),
         merge=Columns.merge,
         to_bytes=Columns.to_bytes,
         from_bytes=Columns.from_bytes,
     )
+
+
+def _columns_of_block(block: Block, names: Sequence[str]) -> Columns:
+    return Columns.of(_rows_first(block), names)
+
+
+def _rows_first(block: Block) -> Block:
+    """Return many columns of one type as one matrix, row after row: the exact loops run along the columns of that.
+
+    Two copies that each read in order are faster than one that strides.
+    """
+    if not isinstance(block, pa.RecordBatch) or block.num_columns < _MANY or len(set(block.schema.types)) > 1:
+        return block
+    kind = block.schema.types[0]
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or any(
+        column.null_count for column in block.columns
+    ):
+        return block
+    return np.ascontiguousarray(np.stack([column.to_numpy() for column in block.columns]).T)
 
 
 def scan(

@@ -15,7 +15,7 @@ from onesigma.inputs.sources.source import BLOCK_BYTES, Block, FileState, Piece,
 
 __all__ = ["array_sheet", "as_block", "look", "record_sheet"]
 
-_IN_MEMORY = 32 * BLOCK_BYTES  # Views cost no memory: larger blocks, fewer calls.
+_IN_MEMORY = 16 * BLOCK_BYTES  # Views cost no memory: larger blocks, fewer calls.
 
 
 def look(path: Path, reading: Reading) -> Sheet:

@@ -13,7 +13,7 @@ from onesigma._errors import OnesigmaError, SourceError
 
 __all__ = ["BLOCK_BYTES", "Block", "FileState", "Piece", "Shard", "Sheet", "Source", "rows_per_block"]
 
-BLOCK_BYTES = 2 << 20
+BLOCK_BYTES = 4 << 20
 """Size of a block: large enough to hide the cost of a call, small enough that a few in flight weigh nothing."""
 
 Block: TypeAlias = pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor
@@ -24,7 +24,7 @@ def rows_per_block(row_bytes: float) -> int:
     """Return how many rows of that many bytes fill one block: at least one.
 
     Example:
-        >>> rows_per_block(2 * 128)
+        >>> rows_per_block(4 * 128)
         8192
     """
     return max(1, int(BLOCK_BYTES // max(row_bytes, 1)))

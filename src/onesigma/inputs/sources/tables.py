@@ -15,7 +15,7 @@ from onesigma.inputs.sources.source import Piece, Sheet, rows_per_block
 
 __all__ = ["arrow_sheet", "is_arrow", "is_pandas", "mapping_sheet", "pandas_sheet"]
 
-_IN_MEMORY = 32  # Views cost no memory: larger blocks, fewer calls.
+_IN_MEMORY = 16  # Views cost no memory: larger blocks, fewer calls.
 
 
 def is_arrow(table: object) -> bool:
