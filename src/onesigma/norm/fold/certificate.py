@@ -1,5 +1,6 @@
 """The proof of a fold: what the model gives before and after, in float64 and in its own dtype."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -8,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onesigma._errors import CaptureError
+from onesigma._errors import CaptureError, ModelError
 from onesigma.model.batches import Batch, tensors_in
 from onesigma.model.capture import recording
 from onesigma.model.state import preserved
 from onesigma.norm.fold.flow import in_float64
 from onesigma.norm.proof import relative_change
 
-__all__ = ["EXACT", "Proof", "Rounding", "doubled"]
+__all__ = ["EXACT", "Proof", "Rounding", "doubled", "float64_twin"]
 
 Outputs = tuple[Tensor, ...]
 
@@ -40,6 +41,9 @@ class Rounding:
     error: float
     noise: float
     limit: float
+
+    def __str__(self) -> str:
+        return f"rounding error {self.error:.1e}, {self.noise:.1e} before"
 
     @property
     def is_small(self) -> bool:
@@ -124,6 +128,21 @@ def _outputs(model: nn.Module, batch: Batch) -> Outputs:
         recorder = stack.enter_context(recording(model))
         output = recorder.run(batch.owned_by(model))
     return tuple(tensor.clone() for tensor in tensors_in(output) if tensor.is_floating_point())
+
+
+def float64_twin(model: nn.Module) -> nn.Module:
+    """A copy in float64 and in eval mode.
+
+    Raises:
+        ModelError: The model cannot be copied.
+    """
+    attributes = (value for module in model.modules() for value in vars(module).values())
+    # What a forward pass left on a module, as for a look at its activations, has a history and cannot be copied.
+    memo: dict[int, Any] = {id(x): x.detach() for x in attributes if isinstance(x, Tensor) and not x.is_leaf}
+    try:
+        return copy.deepcopy(model, memo).double().eval()
+    except Exception as error:
+        raise ModelError(f"{type(model).__name__} cannot be copied for a proof ({error}).") from error
 
 
 def doubled(batch: Batch) -> Batch:

@@ -1,6 +1,7 @@
 """Where a fold is made: first on a float64 twin, then, if its output holds, on the model itself."""
 
 import copy
+import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -14,14 +15,13 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import module_names
 from onesigma.model.state import preserved
 from onesigma.norm.fold.affine import affine_of, is_norm
-from onesigma.norm.fold.certificate import EXACT, Proof, doubled
+from onesigma.norm.fold.certificate import EXACT, Proof, doubled, float64_twin
 from onesigma.norm.fold.flow import flow_of, in_float64
 from onesigma.norm.fold.layers import Layers
 from onesigma.norm.fold.plan import Plan, Target, at_channels
 from onesigma.norm.fold.planner import plan_of
 from onesigma.norm.fold.rewrite import PadPerChannel, Undo, assign, drop_padding, mirror, replace, undo_all
 from onesigma.norm.fold.weights import absorbed_after, absorbed_before
-from onesigma.norm.proof import Twin
 
 __all__ = ["Workshop"]
 
@@ -75,7 +75,7 @@ class Workshop:
         if any(tensor.is_meta for tensor in chain(self.model.parameters(), self.model.buffers())):
             return "the model has meta tensors, which hold no values"
         with preserved(self.model):  # refuses lazy layers in its own words
-            self.twin = Twin(self.model, self.batches[0]).module.eval()
+            self.twin = float64_twin(self.model)
         names = {name: module for module, name in module_names(self.twin).items()}
         try:
             with in_float64():
@@ -128,23 +128,25 @@ class Workshop:
     def _certify(self, plans: Sequence[Plan]) -> tuple[str, float]:
         """Do to the model what was done to the twin, if both proofs hold; what speaks against it, and the change."""
         change = self.proof.change()
+        if math.isinf(change):
+            return (
+                "without it the model raises, or gives something else: it is read by more than what is called",
+                change,
+            )
         if not change <= EXACT:
             return f"folding moves the output by {change:.1e} of its size in float64", change
-        steps = [self._fold_model(plan) for plan in plans]
-        self.undo_steps += steps
+        mark = len(self.undo_steps)
+        for plan in plans:
+            self._fold_model(plan)
         rounding = self.proof.rounding()
         if not rounding.is_small:
-            undo_all(steps)
-            del self.undo_steps[len(self.undo_steps) - len(steps) :]
-            return (
-                f"folding rounds worse: the output is off by {rounding.error:.1e} of its size, "
-                f"{rounding.noise:.1e} before (limit {rounding.limit:.1e})"
-            ), change
+            undo_all(self.undo_steps[mark:])
+            del self.undo_steps[mark:]
+            return f"folding rounds worse: {rounding}, more than {rounding.limit:.1e}", change
         for plan in plans:
-            note = f"its padding of zeros is now one of −shift/scale in {plan.layer}; " if plan.pad else ""
-            note += f"rounding error {rounding.error:.1e}, {rounding.noise:.1e} before"
+            note = f"its place pads with −shift/scale where {plan.into[0]} padded with zeros; " if plan.pad else ""
             action = f"fold into {', '.join(plan.into)}"
-            self._edits[plan.layer] = Edit(layer=plan.layer, action=action, error=change, reason=note)
+            self._edits[plan.layer] = Edit(layer=plan.layer, action=action, error=change, reason=f"{note}{rounding}")
         return "", change
 
     def _fold_twin(self, plan: Plan) -> Undo:
@@ -182,18 +184,18 @@ class Workshop:
             )
         return assign(layer, weight=weight, bias=bias)
 
-    def _fold_model(self, plan: Plan) -> Undo:
+    def _fold_model(self, plan: Plan) -> None:
         """Let the model hold what the twin holds, rounded once."""
         twins = self.layers.by_name
-        # A norm that took in the one before it may be gone by now, with all that it took.
-        stay = [name for name in plan.into if name not in self.flow.removed]
-        steps = [mirror(twins[name], self.parts[name]) for name in stay]
+        for name in plan.into:
+            # A norm that took in the one before it may be gone by now, with all that it took.
+            if name not in self.flow.removed:
+                self.undo_steps.append(mirror(twins[name], self.parts[name]))
         stand_in = copy.deepcopy(twins[plan.layer])
         if plan.pad:
             like: Any = self.parts[plan.into[0]].weight
             stand_in.to(like)
-        steps.append(replace(self.model, self.parts[plan.layer], new=stand_in))
-        return lambda: undo_all(steps)
+        self.undo_steps.append(replace(self.model, self.parts[plan.layer], new=stand_in))
 
     def _refuse(self, name: str, reason: str, *, error: float | None = None) -> None:
         self._edits[name] = Edit(layer=name, action="fold", applied=False, reason=reason, error=error)
