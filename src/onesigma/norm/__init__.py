@@ -1,6 +1,7 @@
 """Batch normalization: inserted where it helps, biases stripped where it cancels them."""
 
 from onesigma.norm.calibrate import calibrate_
+from onesigma.norm.coupling import Coupling, LayerCoupling, coupling
 from onesigma.norm.fold import fold_, plan_folds
 from onesigma.norm.frozen import freeze_, unfreeze_
 from onesigma.norm.gap import Gap, LayerGap, gap
@@ -10,9 +11,12 @@ from onesigma.norm.strip import strip_biases_
 
 __all__ = [
     "BatchNormLast",
+    "Coupling",
     "Gap",
+    "LayerCoupling",
     "LayerGap",
     "calibrate_",
+    "coupling",
     "fold_",
     "freeze_",
     "gap",

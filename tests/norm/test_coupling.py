@@ -1,0 +1,159 @@
+"""Samples of a batch are coupled where a layer normalizes by the batch, and nowhere else, to the last bit."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from onesigma._errors import BatchError, ModelError
+from onesigma.model.state import fingerprint
+from onesigma.norm import coupling, freeze_
+
+
+def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def mlp(**options: Any) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, **options), nn.Tanh(), nn.Linear(6, 3))
+
+
+def by_definition(model: nn.Module, x: torch.Tensor) -> float:
+    """The largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|, from the whole Jacobian."""
+    jacobian = torch.autograd.functional.jacobian(model.double(), x.double()).abs().amax((1, 3))
+    own = torch.eye(len(x), dtype=torch.bool)
+    return float(jacobian[~own].max() / jacobian[own].max())
+
+
+@pytest.mark.parametrize("size", [3, 8, 32])
+def test_it_is_the_ratio_of_the_definition(size: int) -> None:
+    found = coupling(mlp(), seeded(size, 4))
+    assert found.train == pytest.approx(by_definition(mlp(), seeded(size, 4)), rel=1e-12)
+    assert found.eval == 0.0
+
+
+def test_a_larger_batch_couples_less() -> None:
+    sizes = [coupling(mlp(), seeded(size, 4)).train for size in (4, 16, 64)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_nothing_of_the_model_changes() -> None:
+    model = mlp().train()
+    model(seeded(8, 4)).sum().backward()
+    before = fingerprint(model)
+    coupling(model, seeded(8, 4))
+    assert fingerprint(model) == before
+
+
+def test_a_norm_without_running_statistics_couples_in_eval_and_is_named() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4), *mlp(track_running_stats=False))
+    found = coupling(model, seeded(8, 4))
+    assert found.eval > 0
+    assert [(layer.layer, layer.eval > 0, layer.train > 0) for layer in found.layers] == [
+        ("0", False, True),
+        ("2", True, True),
+    ]
+
+
+def test_a_norm_left_in_training_mode_shows_in_eval() -> None:
+    model = mlp().eval()
+    assert coupling(model, seeded(8, 4)).eval == 0.0
+    model[1].train()
+    assert coupling(model, seeded(8, 4)).eval > 0
+
+
+def test_a_frozen_norm_couples_in_neither_mode() -> None:
+    model = mlp()
+    freeze_(model)
+    found = coupling(model, seeded(8, 4))
+    assert (found.train, found.eval) == (0.0, 0.0)
+
+
+class Classifier(nn.Module):
+    """Tokens, positions, attention over time, as many positions as samples."""
+
+    def __init__(self, *, flat: bool = False, batch_first: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.positions = nn.Embedding(11, 8), nn.Embedding(6, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+        self.head, self.flat = nn.Linear(8, 3), flat
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1]))
+        logits = self.head(self.layer(x))
+        return logits.flatten(0, 1) if self.flat else logits
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_attention_over_time_is_no_coupling_of_samples(flat: bool) -> None:
+    tokens = torch.randint(0, 11, (6, 6), generator=torch.Generator().manual_seed(0))
+    found = coupling(Classifier(flat=flat), {"input_ids": tokens})
+    assert (found.train, found.eval) == (0.0, 0.0)
+    assert {layer.layer for layer in found.layers} == {"layer.norm1", "layer.norm2"}
+
+
+def test_attention_over_samples_by_mistake_is() -> None:
+    tokens = torch.randint(0, 11, (6, 5), generator=torch.Generator().manual_seed(0))
+    assert coupling(Classifier(batch_first=False), tokens).eval > 0
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(8), nn.InstanceNorm2d(8), nn.GroupNorm(2, 8), nn.LayerNorm([8, 6, 6]), nn.SyncBatchNorm(8)]
+)
+def test_only_batch_norms_of_images_couple(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(inplace=True), nn.Dropout(0.3), nn.Conv2d(8, 4, 3))
+    found = coupling(model, seeded(5, 3, 8, 8))
+    couples = isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    assert (found.train > 0) == couples
+    assert found.eval == 0.0
+    assert [(layer.layer, layer.train > 0) for layer in found.layers] == [("1", couples)]
+
+
+class Centered(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0)
+
+
+def test_coupling_that_no_layer_makes_is_found_too() -> None:
+    found = coupling(nn.Sequential(nn.Linear(4, 4), Centered()), seeded(8, 4))
+    assert found.eval == pytest.approx(1 / 7)
+    assert found.layers == ()
+
+
+def test_inputs_that_the_model_writes_to_are_fine() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mul_(2)
+
+    assert coupling(Scaled(), seeded(4, 3)).eval == 0.0
+
+
+def test_one_sample_has_no_other() -> None:
+    with pytest.raises(BatchError, match="two samples"):
+        coupling(mlp(), seeded(1, 4))
+
+
+def test_an_output_without_samples_is_refused() -> None:
+    class Total(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sum()
+
+    with pytest.raises(ModelError, match="axis of 4 samples"):
+        coupling(Total(), seeded(4, 3))
+
+
+def test_a_recurrent_layer_with_time_first_is_read_along_its_axis_of_samples() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(3, 5)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.rnn(x)
+
+    torch.manual_seed(0)
+    assert coupling(Net(), (seeded(7, 4, 3), torch.zeros(4))).eval == 0.0
