@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,6 +31,8 @@ def demo(
         onesigma demo --out demo --steps 100
     """
     console = Console()
+    # The networks are small: a second thread would wait for the first more than it works.
+    torch.set_num_threads(1)
     played = _play(console, steps=steps)
     wine = played[0]
     curves = {name: losses for act in played for name, losses in act.curves.items()}
