@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onesigma.numbers.device import tally_of_tensor
 from onesigma.numbers.digits import digits_value
 from onesigma.numbers.tally import Tally
 from onesigma.numbers.weighted import BASES, weighted_digits
@@ -90,6 +91,15 @@ def test_memory_order_and_splits_change_no_digit(kind: str, dtype: type) -> None
     assert equal(whole, Tally.of([table[:, :4], np.asfortranarray(table[:, 4:])]))
     assert equal(whole, Tally.of([table[:1111]]).merge(Tally.of([table[1111:]])))
     assert equal(whole, Tally.of([np.random.default_rng(0).permutation(table)]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensor_operations_give_the_same_digits(kind: str, dtype: type) -> None:
+    """As on other devices: the operations are the same, and none of them rounds."""
+    for shape in [(1, 1), (1100, 5), (600, 40)]:
+        table = drawn(kind, shape, dtype)
+        assert equal(tally_of_tensor(torch.from_numpy(table)), Tally.of([table]))
 
 
 def test_the_number_of_threads_changes_no_digit() -> None:

@@ -1,7 +1,7 @@
 """Law 1 for a table: the moments of all its columns, one summary per batch."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -9,7 +9,10 @@ import torch
 
 from onesigma._errors import ScalerFileError, SourceError
 from onesigma.numbers.arrays import Flat, flatten, tensor_array
+from onesigma.numbers.axes import Axes, axis_names, kept_axes, kept_columns
+from onesigma.numbers.device import is_on_device, tally_of_tensor
 from onesigma.numbers.exact import Reader, encode_int
+from onesigma.numbers.histogram import histograms
 from onesigma.numbers.moments import Moments
 from onesigma.numbers.sums import Sums
 from onesigma.numbers.tables import array_names, check_known, is_plain, named_columns
@@ -67,18 +70,59 @@ class Columns(Mapping[str, Moments]):
         Raises:
             SourceError: The shape does not fit, a column is missing, or it holds no numbers.
         """
-        if isinstance(table, torch.Tensor):
-            table = tensor_array(table)
         chosen = None if names is None else list(names)
+        if isinstance(table, torch.Tensor):
+            if table.device.type != "cpu" and weights is None and is_on_device(table):
+                return cls._of_tensor(table, array_names(table, chosen))
+            table = tensor_array(table)
         if isinstance(table, np.ndarray) and weights is None and is_plain(table):
             return cls._of_table(table, array_names(table, chosen))
         return cls._of_columns(named_columns(table, chosen), weights)
 
     @classmethod
+    def of_axes(
+        cls, array: Any, axes: Axes, *, dims: Sequence[str] | None = None, names: Iterable[str] | None = None
+    ) -> Self:
+        """The moments of an array of any shape, a column for each index along the kept axes.
+
+        Args:
+            array: NumPy array or tensor. Bytes (uint8) are counted by `Histogram`.
+            axes: The axis or axes to keep, by number or by a name of `dims`: 1 or "C" for images of shape NCHW.
+            dims: Names of all axes, such as "NCHW".
+            names: Of the columns; "0", "1", … if left out.
+
+        Raises:
+            SourceError: There is no such axis, or not as many names as columns.
+
+        Example:
+            >>> images = np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2)
+            >>> [moments.mean for moments in Columns.of_axes(images, "C", dims="NCHW").values()]
+            [7.5, 11.5, 15.5]
+        """
+        if isinstance(array, torch.Tensor):
+            array = tensor_array(array)
+        kept = kept_axes(array.shape, axes, dims=dims)
+        chosen = axis_names(array.shape, kept) if names is None else list(names)
+        array_names(np.empty((0, len(axis_names(array.shape, kept)))), chosen)
+        if array.dtype == np.uint8 and len(kept) == 1:
+            found = (histogram.moments() for histogram in histograms(array, axis=kept[0]))
+            return cls(dict(zip(chosen, found, strict=True)))
+        tables = list(kept_columns(array, kept))
+        if not chosen or not is_plain(array):
+            flat = (column for table in tables for column in table.T)
+            return cls._of_columns(dict(zip(chosen, flat, strict=True)), None)
+        cells = {name: _Cell(0, column, _kind(array), 1, 0) for column, name in enumerate(chosen)}
+        return cls._of_cells(cells, (Tally.of(tables),))
+
+    @classmethod
     def _of_table(cls, table: np.ndarray, names: list[str]) -> Self:
-        kind = "bool" if table.dtype.kind == "b" else "number"
-        cells = {name: _Cell(0, column, kind, 1, 0) for column, name in enumerate(names)}
+        cells = {name: _Cell(0, column, _kind(table), 1, 0) for column, name in enumerate(names)}
         return cls._of_cells(cells, (Tally.of([table]),) if names else ())
+
+    @classmethod
+    def _of_tensor(cls, table: torch.Tensor, names: list[str]) -> Self:
+        cells = {name: _Cell(0, column, "number", 1, 0) for column, name in enumerate(names)}
+        return cls._of_cells(cells, (tally_of_tensor(table),) if names else ())
 
     @classmethod
     def _of_columns(cls, columns: Mapping[str, Any], weights: Any) -> Self:
@@ -209,6 +253,10 @@ class Columns(Mapping[str, Moments]):
         if self.keys() != other.keys():
             missing, extra = sorted(self.keys() - other.keys()), sorted(other.keys() - self.keys())
             raise SourceError(f"merge: the columns differ; missing: {missing}, not expected: {extra}.")
+
+
+def _kind(array: np.ndarray) -> str:
+    return "bool" if array.dtype.kind == "b" else "number"
 
 
 def _flat(name: str, column: Any, weights: Any) -> Flat:

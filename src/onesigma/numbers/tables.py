@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from onesigma._errors import SourceError
 
@@ -32,14 +33,16 @@ def named_columns(table: Any, names: list[str] | None) -> dict[str, Any]:
     return {name: table[name] for name in names}
 
 
-def array_names(array: np.ndarray, names: list[str] | None) -> list[str]:
+def array_names(array: np.ndarray | torch.Tensor, names: list[str] | None) -> list[str]:
     """The names of an array's columns: those given, or "x0", "x1", …
 
     Raises:
         SourceError: The array is not two-dimensional, or there are not as many distinct names as columns.
     """
     if array.ndim != 2:
-        raise SourceError(f"Columns: wanted rows × columns, got shape {array.shape}; see Columns.of_axes for others.")
+        raise SourceError(
+            f"Columns: wanted rows × columns, got shape {tuple(array.shape)}; see Columns.of_axes for others."
+        )
     if names is None:
         return [f"x{i}" for i in range(array.shape[1])]
     check_distinct(names)

@@ -19,7 +19,7 @@ from onesigma.numbers.scans import clean, scan_doubles, scan_floats
 
 __all__ = ["Layout", "Tally"]
 
-_PIECE = 1 << 22  # values per job of a thread
+_PIECE, _LEAST = 1 << 22, 1 << 19  # most and fewest values per job of a thread
 _FIRST = 32  # rows of the first block, which is scanned twice: it sets the grids
 _FEW = 32  # lanes that are added one by one sooner than as a block
 
@@ -94,9 +94,10 @@ class Tally:
         Threads are those of `torch.get_num_threads()`; their number changes no bit.
         """
         tally = cls.zero(_layout_of(tables[0].dtype), sum(table.shape[1] for table in tables))
-        jobs = list(_jobs(tally, tables))
-        threads = min(torch.get_num_threads(), len(jobs))
-        if threads < 2 or sum(table.size for table in tables) < _PIECE:
+        values = sum(table.size for table in tables)
+        threads = torch.get_num_threads() if values >= 2 * _LEAST else 1
+        jobs = list(_jobs(tally, tables, max(_LEAST, min(_PIECE, values // (2 * threads)))))
+        if threads == 1 or len(jobs) == 1:
             for job in jobs:
                 job()
         else:
@@ -175,7 +176,7 @@ def _layout_of(dtype: np.dtype[Any]) -> Layout:
     return _UNSIGNED if dtype == np.uint64 else _INTEGERS
 
 
-def _jobs(tally: Tally, tables: Sequence[Array]) -> Iterator[Callable[[], None]]:
+def _jobs(tally: Tally, tables: Sequence[Array], piece: int) -> Iterator[Callable[[], None]]:
     """Pieces of tables, as calls that add them to the tally: tiles of columns, and of rows where they are many."""
     lock, first = Lock(), 0
     for table in tables:
@@ -185,8 +186,8 @@ def _jobs(tally: Tally, tables: Sequence[Array]) -> Iterator[Callable[[], None]]
         for left in range(0, columns, tile):
             lanes = (left, min(left + tile, columns))
             target = tally[first + left : first + lanes[1]]
-            for start in range(0, rows, _PIECE // tile):
-                yield partial(_add_piece, target, table[start : start + _PIECE // tile], lanes, lock)
+            for start in range(0, rows, piece // tile):
+                yield partial(_add_piece, target, table[start : start + piece // tile], lanes, lock)
         first += columns
 
 
