@@ -1,22 +1,25 @@
 """The numbers of the normal quantile that turns 32 random bits into one normal, in single precision.
 
-Bits k stand for the middle of the k-th of 2³² cells of equal probability, p = (k + ½)/2³², and the normal is Φ⁻¹(p).
-With x = 2p − 1 and r = 4 + log₂(1 − x²) ∈ [−27, 4], three fits give it:
+The top bit is the sign (1 is negative); the other 31 say in which of 2³¹ cells of equal probability, counted from the
+middle, the absolute value lies. It is Φ⁻¹ at the middle of cell c: with x = (c + ½)/2³¹, |z| = Φ⁻¹((1 + x)/2).
+With r = 4 + log₂(1 − x²) ∈ [−27, 4], three fits give it:
 
-* r = exponent + `LOGARITHM`(mantissa − 1), the mantissa in [√½, √2);
-* z = x · `CENTER`(r) where 1 − |x| ≥ 2⁻⁹, so |z| < 3.1; x comes in units of 2⁻³¹, which the coefficients undo;
-* z = ± `TAIL_TOP`(r) / `TAIL_BOTTOM`(r) beyond, up to |z| = 6.34 at the outermost cells.
+* r is the bits of 1 − x² as an integer, which are its logarithm but for `LOGARITHM`(mantissa − 1½);
+* |z| = x · `CENTER`(r) where 1 − x ≥ 2⁻⁹, so |z| < 3.1; x comes in units of 2⁻³¹, which the coefficients undo;
+* |z| = `TAIL_TOP`(r) / `TAIL_BOTTOM`(r) beyond, up to 6.34 in the last cell.
 
 Every step is one rounding that IEEE 754 fixes (integer operations, +, −, ×, ÷ and fused multiply-add, in the order of
 Estrin's scheme), so compiled code and tensor operations give the same bits on every device. The result is within
-5e-7·|z| of Φ⁻¹(p).
+6e-7·|z| of Φ⁻¹.
 """
 
 __all__ = [
     "CENTER",
-    "HALF_BITS",
+    "LAST_CELL",
     "LOGARITHM",
     "MANTISSA",
+    "ONE_BITS",
+    "R_ZERO_BITS",
     "SIGN",
     "TAIL",
     "TAIL_BOTTOM",
@@ -24,26 +27,27 @@ __all__ = [
 ]
 
 SIGN = 0x80000000
+LAST_CELL = 0x7FFFFFFF
+
 MANTISSA = 0x7FFFFF
+ONE_BITS = 0x3F800000
+"""The bits of 1.0 in single precision."""
 
-HALF_BITS = 0x3F3504F3
-"""The bits of √½ in single precision: where mantissas are cut, so that they lie around 1."""
-
-EXPONENT = 58
-"""1 − x² comes in units of 2⁻⁶², and r adds 4."""
+R_ZERO_BITS = (127 + 58) << 23
+"""The bits of 2⁵⁸: 1 − x² comes in units of 2⁻⁶², and r adds 4."""
 
 TAIL = 1 << 22
-"""Cells to either end that the tail's fit serves: 1 − |x| < 2⁻⁹."""
+"""Cells from the last one that the tail's fit serves: 1 − x < 2⁻⁹."""
 
 LOGARITHM = (
-    1.3237412588296138e-07,
-    1.4427006244659424,
-    -0.7213841676712036,
-    0.48043549060821533,
-    -0.3588048219680786,
-    0.29743918776512146,
-    -0.2736498713493347,
-    0.1711239367723465,
+    0.08496276289224625,
+    -0.0382046215236187,
+    -0.32063233852386475,
+    0.14254532754421234,
+    -0.07058960944414139,
+    0.037311285734176636,
+    -0.02512337826192379,
+    0.015125362202525139,
 )
 
 CENTER = (

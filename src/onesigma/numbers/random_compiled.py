@@ -11,10 +11,11 @@ from numba.extending import intrinsic
 
 from onesigma.numbers.probit import (
     CENTER,
-    EXPONENT,
-    HALF_BITS,
+    LAST_CELL,
     LOGARITHM,
     MANTISSA,
+    ONE_BITS,
+    R_ZERO_BITS,
     SIGN,
     TAIL,
     TAIL_BOTTOM,
@@ -80,10 +81,10 @@ _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = (_f32(c) for c in LOGARITHM)
 _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7, _C8 = (_f32(c) for c in CENTER)
 _T0, _T1, _T2, _T3 = (_f32(c) for c in TAIL_TOP)
 _B0, _B1, _B2, _B3 = (_f32(c) for c in TAIL_BOTTOM)
-_CUT, _SHIFTED_CUT = np.int32(HALF_BITS), np.int32(HALF_BITS + (EXPONENT << 23))
-_MANTISSA, _INT_MAX, _SIGN = np.int32(MANTISSA), np.int32(0x7FFFFFFF), np.uint32(SIGN)
-_CENTER_LAST = np.int32(0x7FFFFFFF - TAIL)
-_HALF, _ONE, _WHOLE, _UNIT = _f32(0.5), _f32(1), _f32(2.0**32), _f32(2.0**-24)
+_MANTISSA, _ONE_BITS, _R_ZERO = np.int32(MANTISSA), np.int32(ONE_BITS), np.int32(R_ZERO_BITS)
+_LAST_CELL, _LAST_CENTER, _SIGN = np.int32(LAST_CELL), np.int32(LAST_CELL - TAIL), np.uint32(SIGN)
+_HALF, _THREE_HALVES, _WHOLE = _f32(0.5), _f32(1.5), _f32(2.0**32)
+_PER_OCTAVE, _UNIT = _f32(2.0**-23), _f32(2.0**-24)
 
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 _MULTIPLY_0, _MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -111,50 +112,47 @@ def _philox(words: np.ndarray, first: np.uint64, count: int, key: np.uint64) -> 
 
 
 @compiled
-def _from_the_middle(bits: np.uint32) -> np.int32:
-    """Cells between this one and the middle, from 0 to 2³¹ − 1 on either side."""
-    signed = np.int32(bits ^ _SIGN)
-    return np.int32(signed ^ np.int32(signed >> np.int32(31)))
+def _cell(word: np.uint32) -> np.int32:
+    """The cell of the absolute value, from the middle."""
+    return np.int32(word & np.uint32(LAST_CELL))
 
 
 @compiled
-def _with_sign(size: np.float32, bits: np.uint32) -> Any:
-    """`size` on the side of the middle where the cell lies."""
-    return _float_of(np.int32(_bits_of(size) ^ np.int32(~bits & _SIGN)))
+def _signed(size: np.float32, word: np.uint32) -> Any:
+    """`size` with the word's sign."""
+    return _float_of(np.int32(_bits_of(size) | np.int32(word & _SIGN)))
 
 
 @compiled
-def _r_of(middle: np.int32) -> Any:
+def _r_of(cell: np.int32) -> Any:
     """r = 4 + log₂(1 − x²)."""
-    end = _f32(np.int32(_INT_MAX - middle)) + _HALF
-    shifted = np.int32(_bits_of(end * (_WHOLE - end)) - _SHIFTED_CUT)
-    g = _float_of(np.int32(np.int32(shifted & _MANTISSA) + _CUT)) - _ONE
+    end = _f32(np.int32(cell ^ _LAST_CELL)) + _HALF
+    bits = _bits_of(end * (_WHOLE - end))
+    g = _float_of(np.int32(np.int32(bits & _MANTISSA) | _ONE_BITS)) - _THREE_HALVES
     g2 = g * g
     low = _fma(_fma(_L3, g, _L2), g2, _fma(_L1, g, _L0))
     high = _fma(_fma(_L7, g, _L6), g2, _fma(_L5, g, _L4))
-    return _f32(np.int32(shifted >> np.int32(23))) + _fma(high, g2 * g2, low)
+    return _fma(_f32(np.int32(bits - _R_ZERO)), _PER_OCTAVE, _fma(high, g2 * g2, low))
 
 
 @compiled
-def _central(bits: np.uint32) -> Any:
-    """The normal of these bits, unless it lies in a tail."""
-    middle = _from_the_middle(bits)
-    r = _r_of(middle)
+def _central(cell: np.int32) -> Any:
+    """|z| of a cell that does not lie in the tail."""
+    r = _r_of(cell)
     r2 = r * r
     low = _fma(_fma(_C3, r, _C2), r2, _fma(_C1, r, _C0))
     high = _fma(_fma(_C7, r, _C6), r2, _fma(_C5, r, _C4))
     r4 = r2 * r2
-    slope = _fma(_C8, r4 * r4, _fma(high, r4, low))
-    return _with_sign((_f32(middle) + _HALF) * slope, bits)
+    return (_f32(cell) + _HALF) * _fma(_C8, r4 * r4, _fma(high, r4, low))
 
 
 @compiled
-def _outer(bits: np.uint32) -> Any:
-    """The normal of these bits, which lies in a tail."""
-    r = _r_of(_from_the_middle(bits))
+def _outer(cell: np.int32) -> Any:
+    """|z| of a cell in the tail."""
+    r = _r_of(cell)
     r2 = r * r
     top = _fma(_fma(_T3, r, _T2), r2, _fma(_T1, r, _T0))
-    return _with_sign(top / _fma(_fma(_B3, r, _B2), r2, _fma(_B1, r, _B0)), bits)
+    return top / _fma(_fma(_B3, r, _B2), r2, _fma(_B1, r, _B0))
 
 
 @compiled
@@ -163,8 +161,10 @@ def _normals(out: np.ndarray, bits: np.ndarray, flags: np.ndarray, scale: np.flo
     _prefer_wide_vectors()
     count = out.size
     for j in range(count):
-        out[j] = _fma(_central(bits[j]), scale, offset)
-        flags[j] = _from_the_middle(bits[j]) > _CENTER_LAST
+        word = bits[j]
+        cell = _cell(word)
+        flags[j] = cell > _LAST_CENTER
+        out[j] = _fma(_signed(_central(cell), word), scale, offset)
     flags[count : count + 8] = 0
     # One in 512 lies in a tail, so flags are looked at eight at a time.
     words = flags.view(np.uint64)
@@ -172,7 +172,7 @@ def _normals(out: np.ndarray, bits: np.ndarray, flags: np.ndarray, scale: np.flo
         if words[i] != 0:
             for j in range(8 * i, 8 * i + 8):
                 if flags[j]:
-                    out[j] = _fma(_outer(bits[j]), scale, offset)
+                    out[j] = _fma(_signed(_outer(_cell(bits[j])), bits[j]), scale, offset)
 
 
 @compiled
@@ -184,10 +184,12 @@ def _uniforms(out: np.ndarray, bits: np.ndarray, scale: np.float32, offset: np.f
 
 @compiled
 def _truncate(bits: np.ndarray, count: int, first: np.uint64, num_cells: np.uint64) -> None:
-    """Map all 2³² cells onto the `num_cells` from `first` on, in order."""
+    """Map all words onto the `num_cells` cells from `first` on, where 2³² cells are counted from −∞ to ∞."""
     _prefer_wide_vectors()
     for j in range(count):
-        bits[j] = np.uint32(first + ((np.uint64(bits[j]) * num_cells) >> _32))
+        place = np.uint32(first + ((np.uint64(bits[j]) * num_cells) >> _32))
+        # Above the middle the cell is what lies beyond it; below, what is missing to it, and the sign.
+        bits[j] = place ^ (_SIGN if place >= _SIGN else ~np.uint32(0))
 
 
 @compiled

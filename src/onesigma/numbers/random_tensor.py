@@ -5,10 +5,11 @@ from torch import Tensor
 
 from onesigma.numbers.probit import (
     CENTER,
-    EXPONENT,
-    HALF_BITS,
+    LAST_CELL,
     LOGARITHM,
     MANTISSA,
+    ONE_BITS,
+    R_ZERO_BITS,
     SIGN,
     TAIL,
     TAIL_BOTTOM,
@@ -18,7 +19,6 @@ from onesigma.numbers.probit import (
 __all__ = ["finish", "normals", "philox", "stream", "truncate", "uniforms"]
 
 _LOW = 0xFFFFFFFF
-_INT_MAX = 0x7FFFFFFF
 
 
 def philox(counter: Tensor, *, key: int) -> Tensor:
@@ -55,8 +55,11 @@ def stream(starts: Tensor, length: int, *, key: int) -> Tensor:
 
 
 def truncate(bits: Tensor, *, first: int, num_cells: int) -> Tensor:
-    """Map all 2³² cells onto the `num_cells` from `first` on, in order."""
-    return first + (_product(bits, num_cells)[0] if num_cells <= _LOW else bits)
+    """Map all words onto the `num_cells` cells from `first` on, where 2³² cells are counted from −∞ to ∞."""
+    if num_cells > _LOW:
+        return bits
+    place = first + _product(bits, num_cells)[0]
+    return torch.where(place >= SIGN, place ^ SIGN, place ^ _LOW)
 
 
 def uniforms(bits: Tensor) -> Tensor:
@@ -66,15 +69,16 @@ def uniforms(bits: Tensor) -> Tensor:
 
 def normals(bits: Tensor) -> Tensor:
     """The standard normal of each 32-bit word; see `probit`."""
-    side = (bits >> 31) * 2 - 1
-    middle = torch.where(side > 0, bits - SIGN, SIGN - 1 - bits)
-    end = (_INT_MAX - middle).float() + 0.5
-    shifted = (end * (2.0**32 - end)).view(torch.int32) - (HALF_BITS + (EXPONENT << 23))
-    mantissa = ((shifted & MANTISSA) + HALF_BITS).view(torch.float32)
-    r = (shifted >> 23).float() + _polynomial(LOGARITHM, mantissa - 1)
-    central = (middle.float() + 0.5) * _polynomial(CENTER, r)
+    cell = bits & LAST_CELL
+    end = (cell ^ LAST_CELL).float() + 0.5
+    variance = (end * (2.0**32 - end)).view(torch.int32)
+    mantissa = ((variance & MANTISSA) | ONE_BITS).view(torch.float32)
+    octaves = (variance - R_ZERO_BITS).float()
+    r = _fma(octaves, torch.full_like(octaves, 2.0**-23), _polynomial(LOGARITHM, mantissa - 1.5))
+    central = (cell.float() + 0.5) * _polynomial(CENTER, r)
     outer = _polynomial(TAIL_TOP, r) / _polynomial(TAIL_BOTTOM, r)
-    return side * torch.where(middle > _INT_MAX - TAIL, outer, central)
+    size = torch.where(cell > LAST_CELL - TAIL, outer, central)
+    return torch.where(bits >= SIGN, -size, size)
 
 
 def finish(values: Tensor, *, scale: float, offset: float, minimum: float, maximum: float) -> Tensor:
