@@ -7,7 +7,9 @@ from onesigma.norm.frozen import freeze_, unfreeze_
 from onesigma.norm.gap import Gap, LayerGap, gap
 from onesigma.norm.insert import insert_
 from onesigma.norm.layers import BatchNormLast
+from onesigma.norm.masked import MaskedBatchNorm1d
 from onesigma.norm.strip import strip_biases_
+from onesigma.norm.sync import SyncBatchNorm, synchronize_
 
 __all__ = [
     "BatchNormLast",
@@ -15,6 +17,8 @@ __all__ = [
     "Gap",
     "LayerCoupling",
     "LayerGap",
+    "MaskedBatchNorm1d",
+    "SyncBatchNorm",
     "calibrate_",
     "coupling",
     "fold_",
@@ -23,5 +27,6 @@ __all__ = [
     "insert_",
     "plan_folds",
     "strip_biases_",
+    "synchronize_",
     "unfreeze_",
 ]

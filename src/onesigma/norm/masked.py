@@ -1,0 +1,47 @@
+"""`MaskedBatchNorm1d`: BatchNorm of padded sequences, in which padding counts for nothing."""
+
+import torch
+from torch import nn
+
+from onesigma._errors import BatchError
+
+__all__ = ["MaskedBatchNorm1d"]
+
+
+class MaskedBatchNorm1d(nn.BatchNorm1d):
+    """BatchNorm over the valid positions of (N, C, L) or the valid rows of (N, C).
+
+    mean_c = Σ mask·x / Σ mask, and the variance alike; running statistics, momentum and counter as in
+    `nn.BatchNorm1d`, whose state dict it shares. Padding comes out as 0 and gets no gradient, whatever stands there,
+    NaN included. A batch without a valid value changes nothing. Synchronized (`synchronize_`), ranks weigh by their
+    valid values.
+
+    Shapes: input (N, C, L) with mask (N, L), or (N, C) with mask (N,); output like the input.
+
+    Example:
+        >>> norm = MaskedBatchNorm1d(1, momentum=1.0)
+        >>> x = torch.tensor([[[1.0, 3.0, 5.0, 0.0]], [[3.0, 0.0, 0.0, 0.0]]])
+        >>> _ = norm(x, torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]]))
+        >>> norm.running_mean.item(), round(norm.running_var.item() * 3 / 4, 6)
+        (3.0, 2.0)
+    """
+
+    def forward(self, input: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalize the valid values; all are valid without a mask (1 or True is valid).
+
+        Raises:
+            BatchError: The mask does not have the shape of the input without its channels.
+        """
+        if mask is None:
+            return super().forward(input)
+        self._check_input_dim(input)
+        wanted = (input.shape[0], *input.shape[2:])
+        if tuple(mask.shape) != wanted:
+            raise BatchError(f"MaskedBatchNorm1d: the mask must have shape {wanted}, got {tuple(mask.shape)}.")
+        valid = mask.to(input.device, torch.bool)
+        rows = input.movedim(1, -1)
+        values = rows[valid]
+        if not len(values) and not isinstance(self, nn.SyncBatchNorm):
+            return torch.zeros_like(input)
+        normalized = super().forward(values)
+        return torch.zeros_like(rows).to(normalized.dtype).index_put((valid,), normalized).movedim(-1, 1)

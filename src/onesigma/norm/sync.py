@@ -1,0 +1,201 @@
+"""`SyncBatchNorm`: BatchNorm over the batches of all ranks, on any backend, CPU and gloo included."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from onesigma._errors import NoEffectWarning
+from onesigma.model.edits import Edit, Edits
+from onesigma.model.names import unwrapped
+from onesigma.norm.frozen import Frozen
+from onesigma.norm.statistics import BatchNorm, batch_norms
+
+__all__ = ["SyncBatchNorm", "synchronize_"]
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """BatchNorm whose batch is that of all ranks together; `nn.SyncBatchNorm`, which runs on a GPU only, elsewhere.
+
+    Each rank sends its count, mean and squared distances per channel; they are merged in float64, so ranks weigh by
+    their number of values, may differ in it and may have none. The gradient is that of the whole batch. In eval mode,
+    without a process group or with one rank, it is `nn.BatchNorm`. Arguments and state dict are those of
+    `nn.SyncBatchNorm`.
+
+    Shapes: (N, C, …) → (N, C, …).
+
+    Example:
+        >>> norm = SyncBatchNorm(3)
+        >>> norm(torch.randn(4, 3, 2)).shape
+        torch.Size([4, 3, 2])
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalize by the batch of all ranks in training, by the running statistics in eval."""
+        group = getattr(self, "process_group", None)
+        in_group = self.training and dist.is_available() and dist.is_initialized()
+        if not in_group or dist.get_world_size(group) < 2:
+            return _BatchNorm.forward(self, input)
+        self._check_input_dim(input)
+        function: Any = _Synchronized
+        output, mean, variance, count = function.apply(input, self.weight, self.bias, self.eps, group)
+        if self.track_running_stats and self.running_mean is not None:
+            self._update(mean, variance, count=float(count))
+        return cast(torch.Tensor, output)
+
+    @torch.no_grad()
+    def _update(self, mean: torch.Tensor, variance: torch.Tensor, *, count: float) -> None:
+        if count < 1:
+            return
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        factor = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            factor = 1 / float(self.num_batches_tracked) if factor is None else factor
+        factor = 0.0 if factor is None else factor
+        unbiased = variance * (count / max(count - 1, 1))
+        for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+            running.copy_((1 - factor) * running.double() + factor * new)
+
+
+class _Synchronized(torch.autograd.Function):
+    """(x − mean)/√(var + eps)·γ + β by the statistics of all ranks; also returns mean, variance and count."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, eps: float, group: Any) -> Any:
+        mean, variance, count = _joint_statistics(x, group)
+        if float(count) == 1:
+            raise ValueError(f"Expected more than 1 value per channel over all ranks when training, got {x.shape} here")
+        ctx.group, ctx.has_bias, ctx.eps = group, bias is not None, eps
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+        output = torch.empty_like(x)
+        if x.numel():
+            output = torch.nn.functional.batch_norm(x, mean.to(dtype), variance.to(dtype), weight, bias, eps=eps)
+        return output, mean, variance, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> Any:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        axes, invstd = [axis for axis in range(x.dim()) if axis != 1], (variance + ctx.eps).rsqrt()
+        wide = torch.promote_types(x.dtype, torch.float32)
+        normalized = (x.to(wide) - _along(mean, x, wide)) * _along(invstd, x, wide)
+        gradient = gradient.to(wide)
+        own = torch.stack([gradient.sum(axes), (gradient * normalized).sum(axes)]).double()
+        sums = own.clone()
+        dist.all_reduce(sums, group=ctx.group)
+        scale = invstd if weight is None else invstd * weight.double()
+        shift, slope = (sums / count.clamp_min(1)).unbind()
+        inner = gradient - _along(shift, x, wide) - normalized * _along(slope, x, wide)
+        grad_input = (inner * _along(scale, x, wide)).to(x.dtype)
+        grad_weight = None if weight is None else own[1].to(weight.dtype)
+        grad_bias = own[0].to(weight.dtype if weight is not None else x.dtype) if ctx.has_bias else None
+        return grad_input, grad_weight, grad_bias, None, None
+
+
+def _joint_statistics(x: torch.Tensor, group: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean, biased variance and count per channel over all ranks, in float64."""
+    axes, channels = [axis for axis in range(x.dim()) if axis != 1], x.shape[1]
+    count = x.numel() // max(channels, 1)
+    row = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)
+    if count:
+        variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), axes, correction=0)
+        row = torch.cat([mean.double(), variance.double() * count, mean.new_tensor([count], dtype=torch.float64)])
+    rows = [torch.empty_like(row) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(rows, row, group=group)
+    table = torch.stack(rows)
+    counts, means, squares = table[:, -1:], table[:, :channels], table[:, channels:-1]
+    total = counts.sum().clamp_min(1)
+    mean = (counts * means).sum(0) / total
+    squares = squares.sum(0) + (counts * (means - mean).square()).sum(0)
+    return mean, squares / total, counts.sum()
+
+
+def _along(values: torch.Tensor, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(C,) to where it lies along axis 1 of x."""
+    return values.to(dtype).view(1, -1, *[1] * (x.dim() - 2))
+
+
+def synchronize_(model: nn.Module, *, group: Any = None) -> Edits:
+    """Let every BatchNorm of a model take its statistics over all ranks, and keep whatever else it does.
+
+    A layer keeps its class as a base, so its own `forward`, attributes, parameters, buffers, hooks and state-dict keys
+    stay; what `nn.BatchNorm` computes inside of it is synchronized. A subclass that computes its normalization by
+    itself, without `super().forward`, is refused.
+
+    Args:
+        model: Any module; changed in place.
+        group: The process group; the default one if None.
+
+    Example:
+        >>> model = nn.Sequential(nn.BatchNorm2d(3))
+        >>> edits = synchronize_(model)
+        >>> isinstance(model[0], nn.BatchNorm2d) and isinstance(model[0], SyncBatchNorm)
+        True
+        >>> edits.undo()
+        >>> type(model[0]).__name__
+        'BatchNorm2d'
+    """
+    edits = Edits()
+    for name, norm in batch_norms(unwrapped(model)).items():
+        reason = _reason_against(norm)
+        steps = () if reason else (_synchronize(norm, group),)
+        edits += Edits((Edit(layer=name, action="synchronize", applied=not reason, reason=reason),), steps)
+    if not edits.applied:
+        why = "; ".join(f"{edit.layer}: {edit.reason}" for edit in edits) or "the model has no BatchNorm."
+        warnings.warn(f"synchronize_ changed no layer: {why}", NoEffectWarning, stacklevel=2)
+    return edits
+
+
+def _reason_against(norm: BatchNorm) -> str:
+    if isinstance(norm, SyncBatchNorm):
+        return "it is synchronized already"
+    if isinstance(norm, Frozen):
+        return "it is frozen and takes no statistics; unfreeze_ it first"
+    own = next(base for base in type(norm).__mro__ if "forward" in vars(base))
+    names = getattr(getattr(vars(own)["forward"], "__code__", None), "co_names", ())
+    if own not in (_BatchNorm, nn.SyncBatchNorm) and not {"super", "forward"} <= set(names):
+        return f"{type(norm).__name__}.forward computes its own normalization, without super().forward"
+    return ""
+
+
+def _synchronize(norm: BatchNorm, group: Any) -> Callable[[], None]:
+    plain, attributes = type(norm), dict(norm.__dict__)
+    norm.__class__ = SyncBatchNorm if plain is nn.SyncBatchNorm else _sync_class(cast(Any, plain))
+    if group is not None or "process_group" not in norm.__dict__:
+        norm.__dict__["process_group"] = group
+
+    def restore() -> None:
+        norm.__class__ = plain
+        if "process_group" in attributes:
+            norm.__dict__["process_group"] = attributes["process_group"]
+        else:
+            norm.__dict__.pop("process_group", None)
+
+    return restore
+
+
+class _Swapped(nn.Module):
+    """A class made at run time; pickle and deepcopy are told how to make it again."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _empty, (type(self).__mro__[2],), self.__dict__
+
+
+@cache
+def _sync_class(plain: Any) -> Any:
+    return type(f"Sync{plain.__name__}", (_Swapped, plain, SyncBatchNorm), {"__module__": plain.__module__})
+
+
+def _empty(plain: type[nn.Module]) -> Any:
+    made = _sync_class(cast(Any, plain))
+    return made.__new__(made)

@@ -1,0 +1,89 @@
+"""Padding counts for nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from onesigma._errors import BatchError
+from onesigma.norm import MaskedBatchNorm1d, calibrate_
+
+
+def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def padded() -> tuple[torch.Tensor, torch.Tensor]:
+    """Five sequences of 1 to 5 positions."""
+    mask = torch.arange(5)[None] < torch.tensor([1, 5, 2, 3, 4])[:, None]
+    return seeded(5, 3, 5) * 2 + 1, mask
+
+
+def test_valid_values_alone_make_the_statistics() -> None:
+    norm = MaskedBatchNorm1d(1, momentum=1.0)
+    x = torch.tensor([[[1.0, 3.0, 5.0, 0.0]], [[3.0, 0.0, 0.0, 0.0]]])
+    norm(x, torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]]))
+    assert norm.running_mean.item() == 3.0
+    torch.testing.assert_close(norm.running_var * 3 / 4, torch.tensor([2.0]))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_valid_positions_are_those_of_batchnorm_on_them_alone_forward_and_backward(training: bool) -> None:
+    x, mask = padded()
+    masked, plain = MaskedBatchNorm1d(3).train(training), nn.BatchNorm1d(3).train(training)
+    x, rows = x.requires_grad_(), x.detach().movedim(1, -1)[mask].requires_grad_()
+    output, expected = masked(x, mask), plain(rows)
+    torch.testing.assert_close(output.movedim(1, -1)[mask], expected, rtol=0, atol=0)
+    assert not output.movedim(1, -1)[~mask].any()
+    (output**3).sum().backward()
+    (expected**3).sum().backward()
+    torch.testing.assert_close(x.grad.movedim(1, -1)[mask], rows.grad)
+    assert not x.grad.movedim(1, -1)[~mask].any()
+    for mine, theirs in zip(masked.state_dict().values(), plain.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_what_stands_in_the_padding_does_not_matter() -> None:
+    x, mask = padded()
+    garbage = x.masked_fill(~mask[:, None], float("nan"))
+    assert torch.equal(MaskedBatchNorm1d(3)(x, mask), MaskedBatchNorm1d(3)(garbage, mask))
+
+
+def test_without_a_mask_it_is_batchnorm() -> None:
+    x, mask = padded()
+    assert torch.equal(MaskedBatchNorm1d(3)(x), nn.BatchNorm1d(3)(x))
+    torch.testing.assert_close(MaskedBatchNorm1d(3)(x, torch.ones_like(mask)), nn.BatchNorm1d(3)(x))
+
+
+def test_rows_can_be_masked_too() -> None:
+    x, mask = seeded(6, 3), torch.tensor([1, 1, 0, 1, 0, 1])
+    torch.testing.assert_close(MaskedBatchNorm1d(3)(x, mask)[mask.bool()], nn.BatchNorm1d(3)(x[mask.bool()]))
+
+
+def test_a_batch_without_a_valid_value_changes_nothing() -> None:
+    norm, (x, mask) = MaskedBatchNorm1d(3), padded()
+    assert not norm(x, torch.zeros_like(mask)).any()
+    assert norm.running_mean.tolist() == [0.0, 0.0, 0.0]
+    assert int(norm.num_batches_tracked) == 0
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    x, mask = padded()
+    with pytest.raises(BatchError, match=r"shape \(5, 5\), got \(5, 3, 5\)"):
+        MaskedBatchNorm1d(3)(x, mask[:, None].expand(5, 3, 5))
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = MaskedBatchNorm1d(3)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.norm(x, mask)
+
+
+def test_calibration_counts_valid_values_only() -> None:
+    model, (x, mask) = Padded(), padded()
+    calibrate_(model, {"x": x, "mask": mask})
+    rows = x.movedim(1, -1)[mask]
+    torch.testing.assert_close(model.norm.running_mean, rows.mean(0))
+    torch.testing.assert_close(model.norm.running_var, rows.var(0))
