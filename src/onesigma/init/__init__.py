@@ -20,9 +20,9 @@ from onesigma.init.deprecated import (
     xavier_uniform,
 )
 from onesigma.init.fillers import normal_, trunc_normal_, truncated_normal_, uniform_
+from onesigma.init.gains import calculate_gain
 from onesigma.init.orthogonal import delta_orthogonal_, mirrored_, orthogonal_
 from onesigma.init.variance import (
-    calculate_gain,
     kaiming_normal_,
     kaiming_uniform_,
     lecun_normal_,

@@ -7,18 +7,16 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import init as torch_init
 
 from onesigma._errors import ConfigError, FanError
 from onesigma._typing import Activation
 from onesigma.init.fillers import corrected, fill_
+from onesigma.init.gains import calculate_gain
 from onesigma.init.writing import Key, Target, Weight, writing
 from onesigma.model.fan import Fan, fan_of
-from onesigma.numbers.gain import gain_of
 from onesigma.numbers.random import Distribution, Normal, Uniform
 
 __all__ = [
-    "calculate_gain",
     "kaiming_normal_",
     "kaiming_uniform_",
     "lecun_normal_",
@@ -42,33 +40,6 @@ _SHAPES: dict[str, Callable[[float], Distribution]] = {
     "normal": lambda std: Normal(0.0, std),
     "truncated_normal": lambda std: corrected(mean=0.0, std=std, lower=-2.0, upper=2.0),
 }
-
-_TORCH_NAMES = frozenset(
-    ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
-    + [f"conv{transposed}{axes}d" for transposed in ("", "_transpose") for axes in (1, 2, 3)]
-)
-
-
-def calculate_gain(nonlinearity: str | Activation, param: float | None = None) -> float:
-    """The gain of a nonlinearity: torch's own number for the names torch knows, else the exact 1/√E[f(z)²].
-
-    torch's table follows three conventions (tanh 5/3 is an empirical constant, SELU 3/4 a choice for gradients, sigmoid
-    1 does nothing); `onesigma.gain` is exact for these too. A function or module is always exact.
-
-    Args:
-        nonlinearity: A name, a function or a module.
-        param: Negative slope, for "leaky_relu".
-
-    Raises:
-        ValueError: As torch: the nonlinearity is unknown, or the slope is no number.
-
-    Example:
-        >>> calculate_gain("tanh"), round(calculate_gain(torch.tanh), 6), round(calculate_gain("gelu"), 6)
-        (1.6666666666666667, 1.592537, 1.53353)
-    """
-    if isinstance(nonlinearity, str) and nonlinearity in _TORCH_NAMES:
-        return torch_init.calculate_gain(nonlinearity, param)  # type: ignore[arg-type]
-    return gain_of(nonlinearity)
 
 
 def xavier_uniform_(

@@ -1,12 +1,12 @@
 """What every filler does: find the weights, draw each from its own stream, and write only what this process holds."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Replicate
 from torch.nn.utils import parametrize
 
 from onesigma._errors import ConfigError, ModelError
@@ -102,12 +102,12 @@ def stream_key(weight: Weight, *, generator: torch.Generator | None, key: Key | 
         return key_of(seed, f"{name}.{weight.name}" if weight.name else name)
     drawn = torch.empty((), dtype=torch.int64, device=generator.device if generator is not None else "cpu")
     drawn.random_(-(2**63), None, generator=generator)
-    if isinstance(weight.tensor, DTensor):
+    if _is_distributed(weight.tensor):
         drawn = _agreed(drawn, weight.tensor)
     return int(drawn.item()) % 2**64
 
 
-def _agreed(drawn: Tensor, tensor: DTensor) -> Tensor:
+def _agreed(drawn: Tensor, tensor: Any) -> Tensor:
     """The key of the mesh's first process: shards and replicas of one tensor must come from one stream."""
     mesh = tensor.device_mesh
     drawn = drawn.to(mesh.device_type)
@@ -151,21 +151,27 @@ def held(tensor: Tensor) -> tuple[Tensor, list[range | list[int]] | None]:
     Raises:
         ModelError: The tensor is a pending sum over processes, which cannot be written to.
     """
-    if not isinstance(tensor, DTensor):
+    if not _is_distributed(tensor):
         return tensor, None
     mesh, axes = tensor.device_mesh, [torch.arange(size) for size in tensor.shape]
     place = mesh.get_coordinate()
     for mesh_axis, placement in enumerate(tensor.placements):
-        if isinstance(placement, Replicate) or place is None:
-            continue
         if placement.is_partial():
             raise ModelError("a partial DTensor is a sum that is not yet made and cannot be filled; redistribute it.")
-        axis = placement.dim % tensor.ndim  # type: ignore[attr-defined]
+        if placement.is_replicate() or place is None:
+            continue
+        axis = placement.dim % tensor.ndim
         # The placement itself says what it cuts, strided shards of FSDP beside tensor parallelism included.
         line = axes[axis].view([-1 if each == axis else 1 for each in range(tensor.ndim)])
-        shards, _ = placement._split_tensor(line, mesh.size(mesh_axis), with_padding=False)  # type: ignore[attr-defined]
+        shards, _ = placement._split_tensor(line, mesh.size(mesh_axis), with_padding=False)
         axes[axis] = shards[place[mesh_axis]].flatten()
     return tensor._local_tensor, [_as_range(axis.tolist()) for axis in axes]
+
+
+def _is_distributed(tensor: Any) -> TypeGuard[Any]:
+    # Where nobody has imported it there is no DTensor, and importing it takes as long as all of torch.
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and isinstance(tensor, distributed.DTensor)
 
 
 def _as_range(indices: list[int]) -> range | list[int]:

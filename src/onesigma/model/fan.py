@@ -5,32 +5,15 @@ not every output reads alike (a transposed convolution with a stride has phases)
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from onesigma._errors import FanError
+from onesigma.model.layouts import Fan, fan_of, ratio
 
 __all__ = ["Fan", "fan", "fan_of", "fans"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fan:
-    """Inputs per output and outputs per input; whole numbers, except where a stride makes them fractional.
-
-    Attributes:
-        fan_in: Inputs that one output reads, on average over the outputs.
-        fan_out: Outputs that read one input, on average over the inputs.
-
-    Example:
-        >>> Fan(3, 8)
-        Fan(fan_in=3, fan_out=8)
-    """
-
-    fan_in: float
-    fan_out: float
 
 
 def fan(layer: nn.Module, *, layout: str | None = None, blocks: int = 1) -> Fan:
@@ -93,7 +76,7 @@ def fans(layer: nn.Module, *, layout: str | Mapping[str, str] | None = None, blo
         return _fans_by_layout(layer, layout, blocks=blocks)
     if (role := _role(layer)) is not None:
         found = role(layer)
-        return {name: Fan(each.fan_in, _ratio(each.fan_out, blocks)) for name, each in found.items()}
+        return {name: Fan(each.fan_in, ratio(each.fan_out, blocks)) for name, each in found.items()}
     weights = [name for name, shape in _own_shapes(layer).items() if len(shape) >= 2]
     if weights:
         raise FanError(
@@ -101,69 +84,6 @@ def fans(layer: nn.Module, *, layout: str | Mapping[str, str] | None = None, blo
             f'shape {_own_shapes(layer)[weights[0]]}; name its axes, e.g. layout="out in" or "expert out in".'
         )
     return {}
-
-
-def fan_of(
-    shape: Sequence[int],
-    *,
-    layout: str | None = None,
-    groups: int = 1,
-    stride: int | Sequence[int] = 1,
-    transposed: bool = False,
-    blocks: int = 1,
-) -> Fan:
-    """fan_in and fan_out of a bare weight, from its logical shape and the names of its axes.
-
-    Args:
-        shape: Logical shape of the weight, not that of a shard.
-        layout: Names of the axes, in order: "in", "out", "expert" (a batch of weights), "kernel", and "..." for all
-            that remain, which are kernel axes. Two axes need no layout and are "out in"; more are refused without.
-        groups: As in the convolution that reads the weight.
-        stride: As in the convolution that reads the weight: a number or one per kernel axis.
-        transposed: The weight belongs to a transposed convolution.
-        blocks: Logical blocks that are stacked along the outputs.
-
-    Raises:
-        FanError: An axis is not named or a name is unknown; or more than two axes and no layout.
-
-    Example:
-        >>> fan_of((8, 1024, 512), layout="expert out in")
-        Fan(fan_in=512, fan_out=1024)
-        >>> fan_of((64, 3, 7, 7), layout="out in ...", stride=2)
-        Fan(fan_in=147, fan_out=784)
-    """
-    size = _sizes(tuple(shape), layout=layout)
-    strides = stride ** size["num_kernel"] if isinstance(stride, int) else math.prod(stride)
-    num_in, num_out, kernel = size["in"], size["out"], size["kernel"]
-    if transposed:
-        return Fan(_ratio(num_in * kernel, groups * strides), _ratio(num_out * kernel, blocks))
-    return Fan(_ratio(num_in * kernel, 1), _ratio(num_out * kernel, groups * strides * blocks))
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    """The quotient, as an int where it is whole."""
-    quotient = numerator / denominator
-    return int(quotient) if quotient.is_integer() else quotient
-
-
-def _sizes(shape: tuple[int, ...], *, layout: str | None) -> dict[str, int]:
-    """Product of the axes of each name, and the number of kernel axes."""
-    if layout is None and len(shape) != 2:
-        raise FanError(
-            f"a weight of shape {shape} may be a convolution's or a batch of experts, or no weight at all; "
-            'name its axes, e.g. layout="out in ..." or "expert out in".'
-        )
-    axes = (layout or "out in").split()
-    if "..." in axes:
-        where = axes.index("...")
-        axes[where : where + 1] = ["kernel"] * (len(shape) - len(axes) + 1)
-    if len(axes) != len(shape) or not {"in", "out"} <= set(axes) <= {"in", "out", "kernel", "expert"}:
-        raise FanError(
-            f'layout="{layout}" does not name the {len(shape)} axes of a weight of shape {shape}; '
-            'use "in", "out", "kernel", "expert" once per axis, with "in" and "out" among them.'
-        )
-    sizes = {name: math.prod(n for axis, n in zip(axes, shape, strict=True) if axis == name) for name in set(axes)}
-    return {"kernel": 1, **sizes, "num_kernel": axes.count("kernel")}
 
 
 def _own_shapes(layer: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -213,7 +133,7 @@ def _linear(layer: Any) -> dict[str, Fan]:
 def _bilinear(layer: nn.Bilinear) -> dict[str, Fan]:
     # An input of the first side reads out·in2 weights, one of the second out·in1: the mean over all inputs.
     pairs, sides = layer.in1_features * layer.in2_features, layer.in1_features + layer.in2_features
-    return {"weight": Fan(pairs, _ratio(2 * pairs * layer.out_features, sides))}
+    return {"weight": Fan(pairs, ratio(2 * pairs * layer.out_features, sides))}
 
 
 def _conv(layer: Any) -> dict[str, Fan]:
@@ -221,8 +141,8 @@ def _conv(layer: Any) -> dict[str, Fan]:
     down, up = (strides, 1) if layer.transposed else (1, strides)
     return {
         "weight": Fan(
-            _ratio(layer.in_channels * kernel, layer.groups * down),
-            _ratio(layer.out_channels * kernel, layer.groups * up),
+            ratio(layer.in_channels * kernel, layer.groups * down),
+            ratio(layer.out_channels * kernel, layer.groups * up),
         )
     }
 
