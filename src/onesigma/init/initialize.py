@@ -8,6 +8,7 @@ from torch import nn
 
 from onesigma._errors import ConfigError, NoEffectWarning
 from onesigma._typing import Batches
+from onesigma.init.deep import DeepScale
 from onesigma.init.targets import Owners
 from onesigma.init.unit import UnitScale
 from onesigma.model.batches import Batch, first_batch
@@ -19,7 +20,7 @@ from onesigma.model.state import preserved
 
 __all__ = ["initialize_"]
 
-_SCHEMES = ("unit",)
+_SCHEMES = {"unit": UnitScale, "deep": DeepScale}
 
 
 def initialize_(
@@ -27,10 +28,11 @@ def initialize_(
 ) -> Edits:
     """Set the weights of `model` so that every linear's pre-activation has std 1 on the first batch.
 
-    One forward pass in the mode that the model arrives in. As each layer is about to run its weight is drawn from
-    N(0, gain²/fan_in), with the gain of the nonlinearity that feeds it and fan_in by its role; as it has run, the
-    weight is divided by the std s of what came out, and the pass goes on with y/s. Biases are zero, gates of RNNs are
-    drawn per gate. Weights do not depend on the layout or on the order of layers: each is the stream of (seed, name).
+    With the scheme "unit" it is one forward pass in the mode that the model arrives in. As each layer is about to run
+    its weight is drawn from N(0, gain²/fan_in), with the gain of the nonlinearity that feeds it and fan_in by its
+    role; as it has run, the weight is divided by the std s of what came out, and the pass goes on with y/s. Biases
+    are zero, gates of RNNs are drawn per gate. Weights do not depend on the layout or on the order of layers: each is
+    the stream of (seed, name).
 
     Left alone, and said so in the edits: weights that are zero on purpose (they end a residual branch, gate a
     product, or make the output), tied weights after their first use, frozen, derived and normalized weights, layers
@@ -40,7 +42,9 @@ def initialize_(
     Args:
         model: Any module that can be run.
         batches: One batch, or an iterable whose first batch is used; see `iterate_batches`. Targets are not needed.
-        scheme: "unit".
+        scheme: "unit" as above; "deep" for stacks without norms or skips: orthogonal weights, mirrored for a
+            nonlinearity that is not odd, and a pre-activation variance that keeps gradients over the whole depth
+            (1 for ReLU, GELU, SiLU, softplus). It looks at the graph first: two forward passes.
         seed: With the canonical name of a parameter it makes the values; no global random state is used.
         skip: Patterns of layers or parameters to leave alone: `["head", "blocks.*.gate.weight"]`.
 
@@ -67,7 +71,7 @@ def initialize_(
     module = unwrapped(model)
     batch = first_batch(batches).owned_by(module)
     with preserved(module, parameters=False), torch.no_grad():
-        unit = _unit_scale(module, batch, seed=seed, skip=skip)
+        unit = _listener(module, batch, scheme=scheme, seed=seed, skip=skip)
         try:
             with recording(module, listeners=[unit]) as recorder:
                 unit.recorder = recorder
@@ -81,11 +85,15 @@ def initialize_(
     return edits
 
 
-def _unit_scale(model: nn.Module, batch: Batch, *, seed: int, skip: Collection[str]) -> UnitScale:
+def _listener(model: nn.Module, batch: Batch, *, scheme: str, seed: int, skip: Collection[str]) -> UnitScale:
     owners = Owners.of(model)
     blank = {name for name, value in owners.parameters.items() if value.dim() > 1 and value.numel() and not value.any()}
-    zeros = _intended_zeros(capture(model, batch), blank) if blank else frozenset()
-    return UnitScale(owners, seed=seed, skip=skip, zeros=zeros, tied=_tied(model, owners.parameters))
+    graph = capture(model, batch) if blank or scheme == "deep" else Graph()
+    zeros = _intended_zeros(graph, blank)
+    listener = _SCHEMES[scheme](owners, seed=seed, skip=skip, zeros=zeros, tied=_tied(model, owners.parameters))
+    if isinstance(listener, DeepScale):
+        listener.plan_for(graph)
+    return listener
 
 
 def _intended_zeros(graph: Graph, blank: Collection[str]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +18,16 @@ from onesigma.model.edits import Edit
 from onesigma.model.graph import Call, Graph
 from onesigma.numbers.gain import gain_of
 
-__all__ = ["UnitScale", "feeding_gain"]
+__all__ = ["Draw", "UnitScale", "blank_like", "feeding_gain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A fresh weight, how it was made, and the std that its output is set to; 0 leaves the output as it comes."""
+
+    value: torch.Tensor
+    how: str
+    goal: float = 1.0
 
 
 class UnitScale(Listener):
@@ -50,7 +60,7 @@ class UnitScale(Listener):
         self.edits: list[Edit] = []
         self.saved: dict[nn.Parameter, torch.Tensor] = {}
         self._set: dict[str, str] = {}
-        self._drawn: dict[int, tuple[Target, Call, str]] = {}
+        self._drawn: dict[int, tuple[Target, Call, Draw]] = {}
 
     def before(self, site: Site) -> None:
         """Draw the weight of a layer that is met for the first time."""
@@ -67,23 +77,23 @@ class UnitScale(Listener):
         """Rescale what was just drawn, so that the pass goes on at unit scale."""
         if site.call.index not in self._drawn:
             return output
-        target, call, how = self._drawn.pop(site.call.index)
+        target, call, draw = self._drawn.pop(site.call.index)
         std = float(output.float().std(correction=0))
         if not math.isfinite(std) or std == 0:
-            reason = f"{how}; its output has std {std:g} on this batch, so only the analytic draw was made"
+            reason = f"{draw.how}; its output has std {std:g} on this batch, so only the analytic draw was made"
             self.edits.append(Edit(layer=call.name, action="draw weight", before=std, after=std, reason=reason))
             return output
         try:
-            target.write(target.value / std)
+            target.write(target.value / (std / draw.goal))
         except ValueError as error:
-            self.edits.append(
-                Edit(layer=call.name, action="draw weight", before=std, after=std, reason=f"{how}; {error}")
-            )
+            reason = f"{draw.how}; {error}"
+            self.edits.append(Edit(layer=call.name, action="draw weight", before=std, after=std, reason=reason))
             return output
         _keep_padding(site, target)
-        scaled = output / std
+        scaled = output / (std / draw.goal)
         after = float(scaled.float().std(correction=0))
-        self.edits.append(Edit(layer=call.name, action="draw and scale weight", before=std, after=after, reason=how))
+        edit = Edit(layer=call.name, action="draw and scale weight", before=std, after=after, reason=draw.how)
+        self.edits.append(edit)
         return scaled
 
     def _reason_against(self, call: Call, target: Target | str) -> str:
@@ -105,15 +115,11 @@ class UnitScale(Listener):
 
     def _draw(self, site: Site, target: Target) -> None:
         call = site.call
-        gain, feeder = feeding_gain(self._graph, call)
-        std, how = gain / math.sqrt(call.fan_in), f"gain {gain:.4f} ({feeder}), fan_in {call.fan_in:g}"
-        if call.kind == "embedding" and target.name in self.tied:
-            std = 1 / math.sqrt(target.value.shape[-1])
-            how = f"tied to {self.tied[target.name]!r}: std 1/√{target.value.shape[-1]} keeps that head at unit scale"
         self._save(*target.stored)
-        value = torch.empty(target.value.shape, dtype=torch.float32, device=target.value.device)
+        draw = self._tied_draw(target) if call.kind == "embedding" and target.name in self.tied else None
+        draw = draw or self._planned(call, target)
         try:
-            target.write(normal_(value, std=std, key=(self.seed, target.name)).to(target.value.dtype))
+            target.write(draw.value.to(target.value.dtype))
         except ValueError as error:
             self._put_back(*target.stored)
             self._refuse(call, str(error))
@@ -121,10 +127,22 @@ class UnitScale(Listener):
         self._set[target.name] = call.name
         _keep_padding(site, target)
         self._zero_bias(site)
-        if call.kind == "embedding" and target.name in self.tied:
-            self.edits.append(Edit(layer=call.name, action="draw weight", after=std, reason=how))
+        if draw.goal:
+            self._drawn[call.index] = (target, call, draw)
         else:
-            self._drawn[call.index] = (target, call, how)
+            after = float(draw.value.std(correction=0))
+            self.edits.append(Edit(layer=call.name, action="draw weight", after=after, reason=draw.how))
+
+    def _planned(self, call: Call, target: Target) -> Draw:
+        """The weight that `call` gets: here N(0, gain²/fan_in)."""
+        gain, feeder = feeding_gain(self._graph, call)
+        value = normal_(blank_like(target), std=gain / math.sqrt(call.fan_in), key=(self.seed, target.name))
+        return Draw(value, f"gain {gain:.4f} ({feeder}), fan_in {call.fan_in:g}")
+
+    def _tied_draw(self, target: Target) -> Draw:
+        width = target.value.shape[-1]
+        value = normal_(blank_like(target), std=1 / math.sqrt(width), key=(self.seed, target.name))
+        return Draw(value, f"tied to {self.tied[target.name]!r}: std 1/√{width} keeps that head at unit scale", goal=0)
 
     def _zero_bias(self, site: Site) -> None:
         bias = site.weights.get("bias")
@@ -164,6 +182,11 @@ class UnitScale(Listener):
     def _put_back(self, *parameters: nn.Parameter) -> None:
         for parameter in parameters:
             parameter.copy_(self.saved.pop(parameter))
+
+
+def blank_like(target: Target) -> torch.Tensor:
+    """Float32 memory for a new value; half-precision weights are drawn in float32 and rounded once."""
+    return torch.empty(target.value.shape, dtype=torch.float32, device=target.value.device)
 
 
 def feeding_gain(graph: Graph, call: Call) -> tuple[float, str]:
