@@ -1,6 +1,7 @@
 """Batch normalization: inserted where it helps, biases stripped where it cancels them."""
 
 from onesigma.norm.calibrate import calibrate_
+from onesigma.norm.controls import nonfinite_vetoed, once_per_step, paused
 from onesigma.norm.coupling import Coupling, LayerCoupling, coupling
 from onesigma.norm.fold import fold_, plan_folds
 from onesigma.norm.frozen import freeze_, unfreeze_
@@ -25,6 +26,9 @@ __all__ = [
     "freeze_",
     "gap",
     "insert_",
+    "nonfinite_vetoed",
+    "once_per_step",
+    "paused",
     "plan_folds",
     "strip_biases_",
     "synchronize_",
