@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from onesigma.norm.layers import BatchNormLast
 
-__all__ = ["Affine", "affine_of", "is_norm", "reason_against_norm", "spread"]
+__all__ = ["Affine", "affine_of", "is_norm", "keeps_statistics", "reason_against_norm", "spread"]
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -41,12 +41,18 @@ class Affine:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """A BatchNorm, or a leaf of statistics alone: buffers and no parameters, as a frozen norm or an input layer has."""
-    if isinstance(module, BatchNorm):
+    """It keeps running statistics, or is a leaf of buffers alone, as a frozen norm or an input layer is."""
+    if keeps_statistics(module):
         return True
     foreign = not type(module).__module__.startswith("torch.")
-    leaf = not any(True for _ in module.children()) and not module._parameters
-    return foreign and leaf and any(_is_real(buffer) for buffer in module._buffers.values())
+    leaf = not any(True for _ in module.children()) and not any(True for _ in module.parameters(recurse=False))
+    return foreign and leaf and any(map(_is_real, module.buffers(recurse=False)))
+
+
+def keeps_statistics(module: nn.Module) -> bool:
+    """It is a BatchNorm, or what somebody else made of one."""
+    names = {name for name, _ in module.named_buffers(recurse=False)}
+    return isinstance(module, BatchNorm) or names >= {"running_mean", "running_var"}
 
 
 def reason_against_norm(norm: nn.Module) -> str:
@@ -54,7 +60,8 @@ def reason_against_norm(norm: nn.Module) -> str:
     if norm._forward_hooks or norm._forward_pre_hooks:
         return "a forward hook is attached to it, which would be lost"
     if not isinstance(norm, BatchNorm):
-        return ""
+        has_parameters = any(True for _ in norm.parameters())
+        return f"a {type(norm).__name__} is no BatchNorm that is known" if has_parameters else ""
     if type(norm) not in _PLAIN:
         return f"{type(norm).__name__} is a subclass of BatchNorm and may do more than normalize"
     if norm.training:
@@ -95,12 +102,15 @@ def _of_statistics(norm: BatchNorm) -> Affine:
 def _probed(module: nn.Module, shape: tuple[int, ...]) -> Affine | None:
     """Scale and shift from three constant inputs, believed only if they explain a random one too."""
     device = next(module.buffers()).device
+    state = [buffer.clone() for buffer in module.buffers()]
     try:
         low, zero, high = (module(torch.full(shape, at, dtype=torch.float64, device=device)) for at in (-_FAR, 0, _FAR))
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(shape, generator=generator, dtype=torch.float64).to(device) * 1e3
         y = module(x)
     except Exception:  # whatever it is, it is not a map of floats
+        return None
+    if not all(map(torch.equal, state, module.buffers())):
         return None
     if any(not isinstance(out, Tensor) or out.shape != x.shape for out in (low, zero, high, y)):
         return None
@@ -121,5 +131,5 @@ def _along(field: Tensor, axis: int) -> Tensor | None:
     return rows[:, 0].clone() if bool((rows == rows[:, :1]).all()) else None
 
 
-def _is_real(buffer: Tensor | None) -> bool:
-    return buffer is not None and buffer.is_floating_point() and buffer.dim() > 0
+def _is_real(buffer: Tensor) -> bool:
+    return buffer.is_floating_point() and buffer.dim() > 0

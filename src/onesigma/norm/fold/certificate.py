@@ -1,8 +1,8 @@
 """The proof of a fold: what the model gives before and after, in float64 and in its own dtype."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from onesigma.model.state import preserved
 from onesigma.norm.fold.flow import in_float64
 from onesigma.norm.proof import relative_change
 
-__all__ = ["EXACT", "Proof", "Rounding", "doubled", "float64_twin"]
+__all__ = ["EXACT", "Proof", "Rounding", "doubled", "float64_twin", "in_eval"]
 
 Outputs = tuple[Tensor, ...]
 
@@ -122,12 +122,23 @@ def _exact_outputs(model: nn.Module, batch: Batch) -> Outputs:
 
 def _outputs(model: nn.Module, batch: Batch) -> Outputs:
     """The floating tensors of the output in eval mode; nothing of the model changes."""
-    with preserved(model), torch.no_grad(), ExitStack() as stack:
-        model.eval()
+    with in_eval(model), torch.no_grad(), recording(model) as recorder:
         torch.manual_seed(0)
-        recorder = stack.enter_context(recording(model))
         output = recorder.run(batch.owned_by(model))
     return tuple(tensor.clone() for tensor in tensors_in(output) if tensor.is_floating_point())
+
+
+@contextmanager
+def in_eval(model: nn.Module) -> Iterator[None]:
+    """While open the model is in eval mode and may be run; afterwards it is what it was, scripted parts included."""
+    modes = [(module, module.training) for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
+    with preserved(model):
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def float64_twin(model: nn.Module) -> nn.Module:

@@ -162,6 +162,8 @@ def _watched(norms: Mapping[str, nn.Module], recorder: Recorder, uses: dict[str,
     """While open, every run of a norm is noted in `uses`."""
     handles = []
     for name, norm in norms.items():
+        if isinstance(norm, torch.jit.ScriptModule):
+            continue  # takes no hooks
         started: list[tuple[int | None, int]] = []
 
         def enter(_: nn.Module, args: Any, kwargs: Any, started: list[tuple[int | None, int]] = started) -> None:

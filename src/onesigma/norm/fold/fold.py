@@ -59,13 +59,13 @@ def fold_(model: nn.Module, batches: Batches) -> Edits:
 
     Reference: Jacob et al. 2018, section 3.2, https://arxiv.org/abs/1712.05877
     """
-    workshop = _workshop(model, batches)
-    try:
-        with random_state_preserved(), torch.no_grad():
+    with random_state_preserved(), torch.no_grad():
+        workshop = _workshop(model, batches)
+        try:
             workshop.fold()
-    except BaseException:
-        workshop.undo()
-        raise
+        except BaseException:
+            workshop.undo()
+            raise
     edits = workshop.edits
     if not edits.applied:
         why = "; ".join(f"{edit.layer}: {edit.reason}" for edit in edits.refused[:3]) or "the model has no norm."

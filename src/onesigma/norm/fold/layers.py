@@ -26,11 +26,15 @@ _OPS: Mapping[type[nn.Module], str] = {
 
 
 class Layers:
-    """The modules of a model by name, with what speaks against changing one."""
+    """The modules of a twin by name, with what speaks against changing one.
 
-    def __init__(self, model: nn.Module, flow: Flow) -> None:
+    Which parameters share memory is asked of the original: the twin in float64 has memory of its own for each.
+    """
+
+    def __init__(self, twin: nn.Module, flow: Flow, *, original: nn.Module) -> None:
         self.flow = flow
-        self.by_name = {name: module for module, name in module_names(model).items()}
+        self.by_name = {name: module for module, name in module_names(twin).items()}
+        self.originals = {name: module for module, name in module_names(original).items()}
 
     def reason_against(self, reader: Call | Use, *, num_runs: int) -> str:
         """Why a layer or norm cannot be changed for the sake of these many of its runs; empty if it can."""
@@ -81,7 +85,7 @@ class Layers:
                 continue
             if parameter.is_meta or not parameter.is_floating_point():
                 return f"{name}.{key} holds no real numbers ({parameter.dtype} on {parameter.device})"
-            if self._owners[_memory(parameter)] > 1:
+            if self._owners[_memory(self.originals[name]._parameters[key])] > 1:
                 return f"{name}.{key} is tied to another parameter, which would change with it"
             full = f"{name}.{key}".lstrip(".")
             if any(full in names for names in self._reads(own)):
@@ -95,14 +99,14 @@ class Layers:
     def _owners(self) -> Mapping[object, int]:
         """Memory → how many parameters and buffers of different modules lie in it."""
         found: dict[object, int] = {}
-        for module in self.by_name.values():
+        for module in self.originals.values():
             for tensor in (*module._parameters.values(), *module._buffers.values()):
                 if tensor is not None:
                     found[_memory(tensor)] = found.get(_memory(tensor), 0) + 1
         return found
 
 
-def _memory(tensor: Tensor) -> object:
-    if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.numel():
+def _memory(tensor: Tensor | None) -> object:
+    if tensor is not None and tensor.layout == torch.strided and tensor.numel():
         return (tensor.device, tensor.untyped_storage().data_ptr())
     return id(tensor)

@@ -26,15 +26,19 @@ def plan_of(norm: str, layers: Layers) -> Plan:
 
 def _affine(norm: str, layers: Layers) -> Affine:
     module, uses = layers.by_name[norm], layers.flow.uses.get(norm, ())
-    refuse_if(not uses, "it did not run")
     reason = reason_against_norm(module)
     refuse_if(bool(reason), reason)
+    refuse_if(not uses, "it did not run")
     refuse_if(any(use.batch_statistics for use in uses), "it normalizes by the batch in eval too")
     refuse_if(not all(map(layers.flow.is_plain, uses)), "it does more than turn one input of floats into one output")
     shapes = [layers.flow.shape(use.result) for use in uses]
     refuse_if(any(len(shape) < 2 for shape in shapes), "its input has no axis of samples")
     affine = affine_of(module, shapes[0])
     if affine is None:
-        what = "its statistics are not finite" if hasattr(module, "running_var") else "it clips or mixes its inputs"
+        what = (
+            "its statistics are not finite"
+            if hasattr(module, "running_var")
+            else "it clips, mixes its inputs or counts what it sees"
+        )
         raise Refusal(f"{what}: it is no affine map per channel")
     return affine

@@ -14,8 +14,8 @@ from onesigma.model.batches import Batch
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import module_names
 from onesigma.model.state import preserved
-from onesigma.norm.fold.affine import affine_of, is_norm
-from onesigma.norm.fold.certificate import EXACT, Proof, doubled, float64_twin
+from onesigma.norm.fold.affine import affine_of, is_norm, keeps_statistics
+from onesigma.norm.fold.certificate import EXACT, Proof, doubled, float64_twin, in_eval
 from onesigma.norm.fold.flow import flow_of, in_float64
 from onesigma.norm.fold.layers import Layers
 from onesigma.norm.fold.plan import Plan, Target, at_channels
@@ -82,18 +82,18 @@ class Workshop:
                 batch = doubled(self.batches[0]).owned_by(self.twin)
                 self.flow = flow_of(self.twin, batch, norms={name: names[name] for name in self.norms})
         except CaptureError as error:
-            with preserved(self.model):
-                flow_of(self.model.eval(), self.batches[0].owned_by(self.model), norms={})
+            with in_eval(self.model):
+                flow_of(self.model, self.batches[0].owned_by(self.model), norms={})
             return f"the model does not run in float64: {error}"
-        self.layers = Layers(self.twin, self.flow)
+        self.layers = Layers(self.twin, self.flow, original=self.model)
         ran = [name for name in self.flow.uses if self._is_wanted(name)]
         self.norms = ran + [name for name in self.norms if name not in self.flow.uses and self._is_wanted(name)]
         return ""
 
     def _is_wanted(self, name: str) -> bool:
-        """A BatchNorm, or another leaf of statistics that is affine; what is neither was never a norm."""
+        """A norm, or another leaf of buffers that is affine or says so; what is neither was never meant."""
         norm = self.layers.by_name[name]
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        if keeps_statistics(norm):
             return True
         uses = self.flow.uses.get(name, ())
         if not uses or not self.flow.is_plain(uses[0]):
