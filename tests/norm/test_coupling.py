@@ -157,3 +157,18 @@ def test_a_recurrent_layer_with_time_first_is_read_along_its_axis_of_samples() -
 
     torch.manual_seed(0)
     assert coupling(Net(), (seeded(7, 4, 3), torch.zeros(4))).eval == 0.0
+
+
+class Pair(nn.Module):
+    """One sample of many reads one other."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + 0
+        x[37] = x[37] + 0.5 * x[90]
+        return x
+
+
+@pytest.mark.parametrize("size", [128, 100])
+def test_one_pair_among_many_samples_is_found(size: int) -> None:
+    assert coupling(Pair(), seeded(size, 300)).eval == pytest.approx(0.5)
+    assert coupling(nn.Tanh(), seeded(size, 300)).eval == 0.0

@@ -21,10 +21,12 @@ from onesigma.norm.proof import Twin
 __all__ = ["Coupling", "LayerCoupling", "coupling"]
 
 _SEED = 0
-# Up to so many outputs every single derivative is taken; of more, those of two random sums per sample.
+# Up to so many outputs, and outputs × inputs, every single derivative is taken.
 _EXACT = 512
-_SUMS = 2
-_MAX_SAMPLES = 32
+_EXACT_DERIVATIVES = 1 << 20
+# Else those of one random sum per sample, of so many samples of the model and of a layer by itself.
+_MAX_SAMPLES = 16
+_MAX_SAMPLES_OF_LAYER = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +59,9 @@ def coupling(model: nn.Module, batch: Batches) -> Coupling:
     Derivatives are taken by automatic differentiation on a copy in float64, so that independence shows as an exact
     zero: `assert coupling(model, x).eval == 0` is a test worth having. BatchNorm in training mode couples, by about
     1/N in large batches; attention over time does not, since it stays within a sample. Inputs without derivatives,
-    as tokens, are replaced by the first real numbers that are made of them. Of outputs with more than 512 values the
-    derivatives of two random sums (signs ±1) per sample are taken, of at most 32 samples.
+    as tokens, are replaced by the first real numbers that are made of them. Where outputs are many (above 512, or above
+    2²⁰ derivatives), the ratio is that of one random sum per sample (signs ±1), over 16 samples; that it is zero is
+    still checked for every pair, by 2·log₂ N sums over groups.
 
     Args:
         model: Any module that can be run and copied; one that arrives in eval mode is looked at as it is for `eval`
@@ -128,7 +131,8 @@ class _Probe(Listener):
         if given is None:
             return
         output = site.function(**{**site.arguments, "input": given.tensor})
-        found = _ratio([_Rows(output, given.axis)], [given], num_samples=self.num_samples)
+        rows = [_Rows(output, given.axis)]
+        found = _ratio(rows, [given], num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
         self.layers[site.call.layer] = max(found, self.layers.get(site.call.layer, 0.0))
 
     def after(self, site: Site, output: Any) -> Any:
@@ -200,34 +204,68 @@ def _flattened(output: Any, *, num_samples: int) -> Iterator[_Rows]:
             yield _Rows(tensor.reshape(num_samples, -1), 0)
 
 
-def _ratio(outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int) -> float:
+def _ratio(outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int, max_samples: int = _MAX_SAMPLES) -> float:
     """Largest derivative across samples over the largest within one."""
     across = within = 0.0
-    for i, value in _probed(outputs, num_samples=num_samples):
-        found = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], retain_graph=True, allow_unused=True)
-        for leaf, gradient in zip(leaves, found, strict=True):
-            if gradient is None or not gradient.numel():
-                continue
-            sizes = leaf.by_sample(gradient).abs().amax(1).nan_to_num(nan=math.inf)
-            within = max(within, float(sizes[i]))
-            sizes[i] = 0
-            across = max(across, float(sizes.max()))
+    probes = _exact_probes(outputs, leaves, num_samples=num_samples)
+    every = probes is not None
+    for i, value in probes or _sampled_probes(outputs, num_samples=num_samples, max_samples=max_samples):
+        sizes = _sizes(value, leaves, num_samples=num_samples)
+        within = max(within, float(sizes[i]))
+        sizes[i] = 0
+        across = max(across, float(sizes.max()))
+    if not across and not every:
+        across = _across_groups(outputs, leaves, num_samples=num_samples)
     if across in (0.0, math.inf):
         return across
     return across / within if within else math.inf
 
 
-def _probed(outputs: list[_Rows], *, num_samples: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """Scalars to derive, each of one sample: every output, or sums of them with random signs."""
+def _sizes(value: torch.Tensor, leaves: list[_Rows], *, num_samples: int) -> torch.Tensor:
+    """Largest derivative of a scalar with respect to each sample."""
+    found = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], retain_graph=True, allow_unused=True)
+    sizes = torch.zeros(num_samples, dtype=torch.float64)
+    for leaf, gradient in zip(leaves, found, strict=True):
+        if gradient is not None and gradient.numel():
+            largest = leaf.by_sample(gradient).abs().amax(1).nan_to_num(nan=math.inf)
+            sizes = torch.maximum(sizes, largest.double().cpu())
+    return sizes
+
+
+def _exact_probes(
+    outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int
+) -> Iterator[tuple[int, torch.Tensor]] | None:
+    """Every output, with its sample; None where they are many."""
+    count = sum(rows.tensor.numel() for rows in outputs)
+    if count > _EXACT or count * sum(leaf.tensor.numel() for leaf in leaves) > _EXACT_DERIVATIVES:
+        return None
+    tables = [rows.by_sample(rows.tensor) for rows in outputs]
+    return ((i, value) for table in tables for i in range(num_samples) for value in table[i])
+
+
+def _sampled_probes(outputs: list[_Rows], *, num_samples: int, max_samples: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """Sums of the outputs of one sample with random signs, for samples spread evenly."""
     generator = torch.Generator().manual_seed(_SEED)
-    exact = sum(rows.tensor.numel() for rows in outputs) <= _EXACT
-    chosen = range(num_samples) if exact else range(0, num_samples, -(-num_samples // _MAX_SAMPLES))
     for rows in outputs:
         values = rows.by_sample(rows.tensor)
-        for i in chosen:
-            if exact:
-                yield from ((i, value) for value in values[i])
-                continue
-            for _ in range(_SUMS):
-                signs = torch.randint(0, 2, (values.shape[1],), generator=generator).to(values) * 2 - 1
-                yield i, (values[i] * signs).sum()
+        for i in range(0, num_samples, -(-num_samples // max_samples)):
+            yield i, (values[i] * _signs(values[i], generator)).sum()
+
+
+def _across_groups(outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int) -> float:
+    """The derivative of groups of samples with respect to all others: any two samples are parted by a bit of theirs."""
+    generator = torch.Generator().manual_seed(_SEED)
+    numbers, across = torch.arange(num_samples), 0.0
+    for bit in range((num_samples - 1).bit_length()):
+        for side in (0, 1):
+            members = (numbers >> bit) % 2 == side
+            parts = [rows.by_sample(rows.tensor)[members] for rows in outputs]
+            total = sum((part * _signs(part, generator)).sum() for part in parts)
+            assert isinstance(total, torch.Tensor)
+            sizes = _sizes(total, leaves, num_samples=num_samples)
+            across = max(across, float(sizes[~members].max()))
+    return across
+
+
+def _signs(values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(0, 2, values.shape, generator=generator).to(values) * 2 - 1
