@@ -54,8 +54,8 @@ def _add_part(tally: Tally, part: torch.Tensor) -> None:
     pockets, rest = _pockets(x, size - shift)
     hard = (rest != 0).any(0).cpu().numpy()
     pockets[:, hard] = 0
-    lanes = new_lanes(np.arange(part.shape[1]), limits=(0, 0), shift=shift)
-    lanes.grid[:], lanes.pockets[:] = size - shift, pockets
+    lanes = new_lanes(np.arange(part.shape[1]), limits=(0, 0), grid=size - shift, shift=shift)
+    lanes.pockets[:] = pockets
     added = Tally.zero(tally.layout, part.shape[1])
     empty(lanes, added.state, bounds=False)
     added.finite[:], added.nonfinite[:] = finite.sum(0).cpu().numpy(), counts.cpu().numpy()

@@ -37,17 +37,20 @@ class Lanes(NamedTuple):
     ends: Array
 
 
-def new_lanes(column: Array, *, limits: tuple[int, int], shift: Array | None = None, dtype: str = "float64") -> Lanes:
+def new_lanes(
+    column: Array, *, limits: tuple[int, int], grid: Array | None = None, shift: Array | None = None
+) -> Lanes:
     """Lanes before their first scan; `limits` are those of `settle`."""
     count = column.size
+    grid = np.zeros(count, np.int64) if grid is None else grid
     shift = np.zeros(count, np.int64) if shift is None else shift
     return Lanes(
         column=column,
-        sigma=np.full(count, 1.5 * 2.0**32),
-        grid=np.zeros(count, np.int64),
+        sigma=np.ldexp(1.5, grid + 32),
+        grid=grid,
         shift=shift,
         floor=np.ldexp(1.0, limits[1] + limits[0] - shift),
-        bounds=np.empty((3, count + 2 * PADDING), dtype),
+        bounds=np.empty((3, count + PADDING)),
         sums=np.empty((SUMS, count + PADDING)),
         pockets=np.zeros((SUMS, count), np.int64),
         ends=np.repeat([[np.inf], [-np.inf]], count, axis=1),
@@ -70,7 +73,7 @@ def settle(lanes: Lanes, pending: Array, limits: tuple[int, int], state: State) 
     count, reach = pending.size, math.ldexp(1.0, limits[0])
     kept, inverse = np.empty(count, np.bool_), np.empty(count)
     for j in range(count):
-        low, high, least = np.float64(bounds[0, j]), np.float64(bounds[1, j]), np.float64(bounds[2, j])
+        low, high, least = bounds[0, j], bounds[1, j], bounds[2, j]
         size = lanes.sigma[j] / (1.5 * 2.0**32)
         fits = (max(-low, high) < 2.0 * size) & ((least * reach >= size) | (size <= lanes.floor[j]))
         kept[j] = pending[j] & fits & (sums[0, j] * 0.0 == 0.0)  # that is NaN as soon as one value was not finite
@@ -95,12 +98,12 @@ def settle(lanes: Lanes, pending: Array, limits: tuple[int, int], state: State) 
 def _regrid(lanes: Lanes, j: int, limits: tuple[int, int], state: State) -> None:
     """Set a lane's grid to what its last scan asks for."""
     bounds = lanes.bounds
-    top = max(-np.float64(bounds[0, j]), np.float64(bounds[1, j]))
+    top = max(-bounds[0, j], bounds[1, j])
     if not 0.0 < top < np.inf:
         return
     spread, smallest = limits[0], limits[1] - lanes.shift[j]
     need = max(math.frexp(top)[1] - 1, smallest)
-    bottom = max(math.frexp(np.float64(bounds[2, j]))[1] - 1, smallest)
+    bottom = max(math.frexp(bounds[2, j])[1] - 1, smallest)
     if abs(need) < REACH and need - bottom <= spread:
         _deposit_pocket(lanes, j, state)
         lanes.grid[j] = min(need + 1, bottom + spread)  # one more than needed, so that the next block fits as well

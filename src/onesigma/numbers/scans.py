@@ -84,14 +84,18 @@ def clean(block: Array, bounds: Array, counts: Array) -> None:
     """Zero what is not finite in a block of doubles; per lane, count NaN, +inf and −inf and note bounds of the rest."""
     nans, pos_infs, neg_infs = counts[0], counts[1], counts[2]
     low, high, least = bounds[0], bounds[1], bounds[2]
-    for row in block:
+    for i in range(block.shape[0]):
+        row = block[i]
+        for j in range(row.size):  # plain selections, without min and max, are what the compiler makes vectors of
+            x, size = row[j], abs(row[j])
+            bottom, top = x if size < np.inf else np.inf, x if size < np.inf else -np.inf
+            low[j] = bottom if bottom < low[j] else low[j]
+            high[j] = top if top > high[j] else high[j]
+            size = size if x != 0.0 else np.inf
+            least[j] = size if size < least[j] else least[j]
         for j in range(row.size):
             x = row[j]
-            finite = abs(x) < np.inf
-            row[j] = x if finite else 0.0
-            low[j] = min(low[j], x if finite else np.inf)
-            high[j] = max(high[j], x if finite else -np.inf)
-            least[j] = min(least[j], abs(x) if finite and x != 0.0 else np.inf)
-            nans[j] += x != x
-            pos_infs[j] += x == np.inf
-            neg_infs[j] += x == -np.inf
+            nans[j] += 1 if x != x else 0
+            pos_infs[j] += 1 if x == np.inf else 0
+            neg_infs[j] += 1 if x == -np.inf else 0
+            row[j] = x if abs(x) < np.inf else 0.0

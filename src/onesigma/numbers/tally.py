@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from onesigma.numbers.digits import State, add_integers, add_lanes, carry, digits_value
-from onesigma.numbers.kernel import LANES, REACH, ROWS, STEP, Array
-from onesigma.numbers.lanes import empty, new_lanes, settle
+from onesigma.numbers.kernel import LANES, PADDING, REACH, ROWS, STEP, Array
+from onesigma.numbers.lanes import Lanes, empty, new_lanes, settle
 from onesigma.numbers.scans import clean, scan_doubles, scan_floats
 
 __all__ = ["Layout", "Tally"]
 
 _PIECE, _LEAST = 1 << 22, 1 << 19  # most and fewest values per job of a thread
 _FIRST = 32  # rows of the first block, which is scanned twice: it sets the grids
+_PATIENCE = 8  # blocks that go the hard way at once after one that mostly did
 _FEW = 32  # lanes that are added one by one sooner than as a block
 
 
@@ -223,26 +224,48 @@ def _views(table: Array, lanes: tuple[int, int]) -> Iterator[tuple[Array, tuple[
 def _add_floats(tally: Tally, table: Array, lanes: tuple[int, int]) -> None:
     """Scan block by block on the last block's grid, again on its own where that fails, and the rest the hard way."""
     layout, state = tally.layout, tally.state
-    scan = scan_floats if table.dtype == np.float32 else scan_doubles
-    limits = layout.spreads[0], layout.smallest
+    limits, hard = (layout.spreads[0], layout.smallest), 0
     for view, part in _views(table, lanes):
         column = np.arange(part[1] - part[0]) % len(tally.finite)
-        work = new_lanes(column, limits=limits, dtype=table.dtype.name)
+        work = new_lanes(column, limits=limits)
         for start, stop in pairwise([0, *range(min(_FIRST, len(view)), len(view), ROWS), len(view)]):
             whole = stop - (stop - start) % STEP
-            pending, left = np.full(column.size, whole > start), column.size if whole > start else 0
-            for _ in range(2):
-                if left * 8 > column.size:
-                    scan(view, (start, whole), part, work.sigma, work.bounds, work.sums)
-                    left = settle(work, pending, limits, state)
+            pending = np.full(column.size, whole > start)
+            hard = hard - 1 if hard else 0
+            if whole > start and not hard:
+                _scan_twice(view, (start, whole), part, work, pending, limits, state)
             chosen = np.flatnonzero(pending)
             if chosen.size > _FEW:
-                _add_hard_block(tally, view[start:whole, part[0] + chosen], column[chosen])
+                hard = hard or (_PATIENCE if 2 * chosen.size > pending.size and whole - start == ROWS else 0)
+                block = view[start:whole, slice(*part)]
+                block = block if chosen.size == pending.size else np.take(block, chosen, axis=1)
+                _add_hard_block(tally, block, column[chosen])
             elif chosen.size:
                 add_lanes(view[start:whole], part[0] + chosen, column[chosen], state)
             if whole < stop:
                 add_lanes(view[whole:stop], np.arange(*part), column, state)
         empty(work, state, bounds=True)
+
+
+def _scan_twice(
+    view: Array,
+    rows: tuple[int, int],
+    part: tuple[int, int],
+    work: Lanes,
+    pending: Array,
+    limits: tuple[int, int],
+    state: State,
+) -> None:
+    """Settle the lanes of a block that hold on their grid or, if many do not, on the next."""
+    scan, bounds = scan_doubles, work.bounds
+    if view.dtype == np.float32:
+        scan, bounds = scan_floats, np.empty((3, work.column.size + 2 * PADDING), np.float32)
+    for _ in range(2):
+        scan(view, rows, part, work.sigma, bounds, work.sums)
+        with np.errstate(invalid="ignore"):  # signaling NaNs
+            work.bounds[:] = bounds[:, : work.bounds.shape[1]]
+        if settle(work, pending, limits, state) * 8 <= pending.size:
+            return
 
 
 def _add_hard_block(tally: Tally, block: Array, column: Array) -> None:
@@ -252,25 +275,28 @@ def _add_hard_block(tally: Tally, block: Array, column: Array) -> None:
     scratch = np.zeros((height + -height % STEP, lanes))
     with np.errstate(invalid="ignore"):  # signaling NaNs turn into quiet ones
         scratch[:height] = block
-    ends, counts = np.full((3, lanes), np.inf), np.zeros((3, lanes), np.int64)
+    ends, counts = np.full((3, lanes + PADDING), np.inf), np.zeros((3, lanes + PADDING), np.int64)
     ends[1] = -np.inf
     clean(scratch[:height], ends, counts)
-    np.add.at(tally.nonfinite, column, counts.T)
-    np.minimum.at(tally.low, column, ends[0])
-    np.maximum.at(tally.high, column, ends[1])
+    low, high, least = ends[:, :lanes]
+    np.add.at(tally.nonfinite, column, counts[:, :lanes].T)
+    np.minimum.at(tally.low, column, low)
+    np.maximum.at(tally.high, column, high)
     limits = layout.spreads[1], layout.smallest
-    shift = _tame(tally, scratch, column, np.maximum(-ends[0], ends[1]), ends[2])
-    work = new_lanes(column, limits=limits, shift=shift)
+    grid, shift = _tame(tally, scratch, column, np.maximum(-low, high), least)
+    work = new_lanes(column, limits=limits, grid=grid, shift=shift)
     pending = np.ones(lanes, np.bool_)
-    for _ in range(2):  # on the first grid, and on the one it asks for
-        scan_doubles(scratch, (0, len(scratch)), (0, lanes), work.sigma, work.bounds, work.sums)
-        settle(work, pending, limits, state)
-    assert not pending.any()
+    scan_doubles(scratch, (0, len(scratch)), (0, lanes), work.sigma, work.bounds, work.sums)
+    left = settle(work, pending, limits, state)
+    assert left == 0  # the grid is that of the bounds
     empty(work, state, bounds=False)
 
 
-def _tame(tally: Tally, scratch: Array, column: Array, top: Array, least: Array) -> Array:
-    """Add lanes of too wide a spread bit by bit, and zero them; scale far ones by 2^−shift, and return that."""
+def _tame(tally: Tally, scratch: Array, column: Array, top: Array, least: Array) -> tuple[Array, Array]:
+    """Bring lanes within reach of four limbs, and return their grid and shift.
+
+    Those of too wide a spread are added bit by bit, and zeroed; far ones are scaled by 2^−shift.
+    """
     layout = tally.layout
     some = (top > 0) & np.isfinite(top)
     highest, lowest = (np.maximum(np.frexp(np.where(some, end, 1.0))[1] - 1, layout.smallest) for end in (top, least))
@@ -280,7 +306,8 @@ def _tame(tally: Tally, scratch: Array, column: Array, top: Array, least: Array)
         unused = np.empty(len(tally.finite))  # the bounds are known, and these lanes may hold zeros for NaN
         add_lanes(scratch, chosen, column[chosen], tally.state._replace(low=unused, high=unused.copy()))
         scratch[:, chosen] = 0.0
-    shift = np.where((np.abs(highest) >= REACH) & ~wide, np.clip(highest, -1000, 1000), 0).astype(np.int64)
+    grid = np.where(wide, 0, highest).astype(np.int64)
+    shift = np.where(np.abs(grid) < REACH, 0, np.clip(grid, -1000, 1000))
     if shift.any():
         scratch *= np.ldexp(1.0, -shift)
-    return shift
+    return grid - shift, shift
