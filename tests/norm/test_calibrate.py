@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from onesigma._errors import BatchError, CaptureError, ConfigError, NoEffectWarning
+from onesigma._errors import BatchError, CaptureError, ConfigError, ModelError, NoEffectWarning
 from onesigma.model.state import fingerprint
 from onesigma.norm import BatchNormLast, calibrate_, freeze_
 
@@ -304,8 +304,8 @@ def test_statistics_that_were_right_are_said_to_have_been() -> None:
     norm, x = nn.BatchNorm1d(4), seeded(4000, 4)
     (first,) = calibrate_(norm, 3 * x)
     (second,) = calibrate_(norm, 3 * seeded(4000, 4, seed=1))
-    assert "expect no gain" not in first.reason
-    assert "expect no gain" in second.reason
+    assert "right before" not in first.reason
+    assert "right before" in second.reason
 
 
 def test_a_loss_tells_whether_it_helped() -> None:
@@ -333,3 +333,8 @@ def test_a_compiled_or_wrapped_model_is_looked_through() -> None:
     model, x = mlp(), seeded(20, 5)
     calibrate_(nn.DataParallel(model), x)
     assert_statistics(model[1], model[0](x).detach())
+
+
+def test_a_lazy_norm_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(ModelError, match="run one batch"):
+        calibrate_(nn.Sequential(nn.LazyBatchNorm1d()), seeded(8, 3))

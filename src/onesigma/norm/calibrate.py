@@ -64,6 +64,7 @@ def calibrate_(
     Raises:
         CaptureError: The model raised.
         BatchError: There is no batch.
+        ModelError: The model has lazy layers that have not seen a batch.
         ConfigError: Another `variance` or `order`.
 
     Example:
@@ -79,11 +80,11 @@ def calibrate_(
             raise ConfigError(f"calibrate_: {name} must be one of {', '.join(_CHOICES[name])}, got {value!r}.")
     module = unwrapped(model)
     norms, refused = _chosen(module)
-    saved = {name: _Buffers.of(norm) for name, norm in norms.items()}
     items = passes(batches, again=order == "layer_by_layer" or loss is not None)
     measure = partial(estimated, module, items, within=variance == "mean_of_batches", forward=forward, group=group)
     in_eval = partial(_mean_loss, module, items, forward=forward, loss=loss)
     with preserved(module), torch.no_grad(), eager():
+        saved = {name: _Buffers.of(norm) for name, norm in norms.items()}
         module.eval()
         loss_before = in_eval()
         found = _in_one_pass(norms, measure) if order == "one_pass" else _layer_by_layer(norms, measure)
@@ -187,7 +188,7 @@ def _told(found: Readout, before: float, ratio: float) -> str:
     return (
         f"{found.count} values per channel, standard error of a mean {error:.2g} std; "
         f"running_var was {ratio:.3g} of the variance"
-        + ("; within sampling error it was right before, so expect no gain" if was_right else "")
+        + ("; within sampling error it was right before" if was_right else "")
     )
 
 

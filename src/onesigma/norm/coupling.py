@@ -1,10 +1,9 @@
 """`coupling`: how much the output for one sample depends on the other samples of its batch."""
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,18 +13,14 @@ from onesigma._typing import Batches
 from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.capture import Listener, Site, recording
 from onesigma.model.names import unwrapped
-from onesigma.model.signals import sample_axis
 from onesigma.model.state import preserved
+from onesigma.norm.probes import Rows, coupling_ratio
 from onesigma.norm.proof import Twin
 
 __all__ = ["Coupling", "LayerCoupling", "coupling"]
 
 _SEED = 0
-# Up to so many outputs, and outputs × inputs, every single derivative is taken.
-_EXACT = 512
-_EXACT_DERIVATIVES = 1 << 20
-# Else those of one random sum per sample, of so many samples of the model and of a layer by itself.
-_MAX_SAMPLES = 16
+# Samples whose derivatives are taken where they are many, of a layer by itself.
 _MAX_SAMPLES_OF_LAYER = 4
 
 
@@ -90,33 +85,17 @@ def coupling(model: nn.Module, batch: Batches) -> Coupling:
     return Coupling(train=train, eval=evaluated, layers=tuple(layers))
 
 
-class _Rows(NamedTuple):
-    """A tensor whose samples lie along an axis."""
-
-    tensor: torch.Tensor
-    axis: int
-
-    @classmethod
-    def of(cls, tensor: torch.Tensor, *, num_samples: int) -> "_Rows | None":
-        axis = sample_axis(tensor, num_samples=num_samples)
-        return None if axis is None or not tensor.is_floating_point() else cls(tensor, axis)
-
-    def by_sample(self, values: torch.Tensor) -> torch.Tensor:
-        """`values`, shaped like the tensor, as (samples, all else)."""
-        return values.movedim(self.axis, 0).flatten(1) if values.dim() > 1 else values.unsqueeze(1)
-
-
 class _Probe(Listener):
     """Makes leaves of the first real signals, and looks at each normalizing layer by itself."""
 
     def __init__(self, *, num_samples: int) -> None:
         self.num_samples = num_samples
-        self.leaves: list[_Rows] = []
+        self.leaves: list[Rows] = []
         self.layers: dict[str, float] = {}
 
     def leaf(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of the tensor from which derivatives are known, and which may be written to."""
-        rows = _Rows.of(tensor.detach().clone().requires_grad_(), num_samples=self.num_samples)
+        rows = Rows.of(tensor.detach().clone().requires_grad_(), num_samples=self.num_samples)
         if rows is None:
             return tensor
         self.leaves.append(rows)
@@ -127,12 +106,12 @@ class _Probe(Listener):
         signal = site.arguments.get("input")
         if site.call.kind != "norm" or not isinstance(signal, torch.Tensor):
             return
-        given = _Rows.of(signal.detach().clone().requires_grad_(), num_samples=self.num_samples)
+        given = Rows.of(signal.detach().clone().requires_grad_(), num_samples=self.num_samples)
         if given is None:
             return
         output = site.function(**{**site.arguments, "input": given.tensor})
-        rows = [_Rows(output, given.axis)]
-        found = _ratio(rows, [given], num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
+        rows = [Rows(output, given.axis)]
+        found = coupling_ratio(rows, [given], num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
         self.layers[site.call.layer] = max(found, self.layers.get(site.call.layer, 0.0))
 
     def after(self, site: Site, output: Any) -> Any:
@@ -162,7 +141,7 @@ def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -
         torch.manual_seed(_SEED)
         with recording(module, listeners=[probe]) as recorder:
             output = recorder.run(_with_leaves(batch, probe))
-        outputs = [rows for tensor in tensors_in(output) if (rows := _Rows.of(tensor, num_samples=num_samples))]
+        outputs = [rows for tensor in tensors_in(output) if (rows := Rows.of(tensor, num_samples=num_samples))]
         outputs = outputs or list(_flattened(output, num_samples=num_samples))
         outputs = [rows for rows in outputs if rows.tensor.requires_grad]
         if not outputs or not probe.leaves:
@@ -170,7 +149,7 @@ def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -
                 f"coupling: no output of {type(model).__name__} with an axis of {num_samples} samples has a derivative "
                 "with respect to its input; let the model return such a tensor."
             )
-        return _ratio(outputs, probe.leaves, num_samples=num_samples), probe.layers
+        return coupling_ratio(outputs, probe.leaves, num_samples=num_samples), probe.layers
 
 
 def _set_modes(twin: nn.Module, model: nn.Module, *, training: bool) -> None:
@@ -197,75 +176,8 @@ def _leaves(value: Any, probe: _Probe) -> Any:
     return value
 
 
-def _flattened(output: Any, *, num_samples: int) -> Iterator[_Rows]:
+def _flattened(output: Any, *, num_samples: int) -> Iterator[Rows]:
     """Outputs with samples and positions flattened into one axis, samples first."""
     for tensor in tensors_in(output):
         if tensor.is_floating_point() and tensor.dim() and tensor.shape[0] % num_samples == 0 and tensor.shape[0]:
-            yield _Rows(tensor.reshape(num_samples, -1), 0)
-
-
-def _ratio(outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int, max_samples: int = _MAX_SAMPLES) -> float:
-    """Largest derivative across samples over the largest within one."""
-    across = within = 0.0
-    probes = _exact_probes(outputs, leaves, num_samples=num_samples)
-    every = probes is not None
-    for i, value in probes or _sampled_probes(outputs, num_samples=num_samples, max_samples=max_samples):
-        sizes = _sizes(value, leaves, num_samples=num_samples)
-        within = max(within, float(sizes[i]))
-        sizes[i] = 0
-        across = max(across, float(sizes.max()))
-    if not across and not every:
-        across = _across_groups(outputs, leaves, num_samples=num_samples)
-    if across in (0.0, math.inf):
-        return across
-    return across / within if within else math.inf
-
-
-def _sizes(value: torch.Tensor, leaves: list[_Rows], *, num_samples: int) -> torch.Tensor:
-    """Largest derivative of a scalar with respect to each sample."""
-    found = torch.autograd.grad(value, [leaf.tensor for leaf in leaves], retain_graph=True, allow_unused=True)
-    sizes = torch.zeros(num_samples, dtype=torch.float64)
-    for leaf, gradient in zip(leaves, found, strict=True):
-        if gradient is not None and gradient.numel():
-            largest = leaf.by_sample(gradient).abs().amax(1).nan_to_num(nan=math.inf)
-            sizes = torch.maximum(sizes, largest.double().cpu())
-    return sizes
-
-
-def _exact_probes(
-    outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int
-) -> Iterator[tuple[int, torch.Tensor]] | None:
-    """Every output, with its sample; None where they are many."""
-    count = sum(rows.tensor.numel() for rows in outputs)
-    if count > _EXACT or count * sum(leaf.tensor.numel() for leaf in leaves) > _EXACT_DERIVATIVES:
-        return None
-    tables = [rows.by_sample(rows.tensor) for rows in outputs]
-    return ((i, value) for table in tables for i in range(num_samples) for value in table[i])
-
-
-def _sampled_probes(outputs: list[_Rows], *, num_samples: int, max_samples: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """Sums of the outputs of one sample with random signs, for samples spread evenly."""
-    generator = torch.Generator().manual_seed(_SEED)
-    for rows in outputs:
-        values = rows.by_sample(rows.tensor)
-        for i in range(0, num_samples, -(-num_samples // max_samples)):
-            yield i, (values[i] * _signs(values[i], generator)).sum()
-
-
-def _across_groups(outputs: list[_Rows], leaves: list[_Rows], *, num_samples: int) -> float:
-    """The derivative of groups of samples with respect to all others: any two samples are parted by a bit of theirs."""
-    generator = torch.Generator().manual_seed(_SEED)
-    numbers, across = torch.arange(num_samples), 0.0
-    for bit in range((num_samples - 1).bit_length()):
-        for side in (0, 1):
-            members = (numbers >> bit) % 2 == side
-            parts = [rows.by_sample(rows.tensor)[members] for rows in outputs]
-            total = sum((part * _signs(part, generator)).sum() for part in parts)
-            assert isinstance(total, torch.Tensor)
-            sizes = _sizes(total, leaves, num_samples=num_samples)
-            across = max(across, float(sizes[~members].max()))
-    return across
-
-
-def _signs(values: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return torch.randint(0, 2, values.shape, generator=generator).to(values) * 2 - 1
+            yield Rows(tensor.reshape(num_samples, -1), 0)
