@@ -10,6 +10,7 @@ import torch
 from sklearn.datasets import load_wine
 
 from onesigma.cli import main
+from onesigma.inputs import standardize
 
 MODEL = '''
 """A deep tanh network."""
@@ -200,3 +201,19 @@ def test_initialize_into_no_folder_is_one_line(place: Path, capsys: pytest.Captu
     arguments = ("--data", place / "wine.csv", "--target", "cultivar", "-o", place / "none" / "init.pt")
     assert run("initialize", f"{place}/net.py:build", *arguments) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_statistics_are_held_against_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    standardize(place / "wine.csv").save(place / "stats.json")
+    assert run("check", "--stats", place / "stats.json", place / "wine.csv") == 0
+    assert "every column fits" in capsys.readouterr().out
+    lines = [line.split(",") for line in (place / "wine.csv").read_text().splitlines()]
+    shifted = [[str(float(value) + 1000) for value in line] for line in lines[1:]]
+    write(place / "shifted.csv", [lines[0], *shifted])
+    assert run("check", "--stats", place / "stats.json", place / "shifted.csv") == 1
+    assert "INP106" in capsys.readouterr().out
+
+
+def test_a_model_without_data_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", f"{place}/net.py:build") == 2
+    assert "--data is missing" in capsys.readouterr().err

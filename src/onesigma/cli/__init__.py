@@ -14,6 +14,7 @@ from onesigma.cli.check import check
 from onesigma.cli.compare import compare
 from onesigma.cli.demo import demo
 from onesigma.cli.explain import explain
+from onesigma.cli.fold import fold
 from onesigma.cli.gain import gain
 from onesigma.cli.initialize import initialize
 from onesigma.cli.merge import merge
@@ -42,7 +43,7 @@ def onesigma(
     """Keeps the signals of a PyTorch network at unit scale: measure, judge, repair, prove."""
 
 
-for command in (check, initialize, standardize, apply, merge, gain, rules, explain, compare, demo):
+for command in (check, initialize, standardize, apply, merge, fold, gain, rules, explain, compare, demo):
     app.command()(command)
 
 

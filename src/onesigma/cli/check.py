@@ -14,6 +14,7 @@ from rich.console import Console
 from onesigma._errors import ConfigError
 from onesigma.cli._model import build_model, find_factory
 from onesigma.cli._out import write_repair
+from onesigma.cli._stats import report_stats
 from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
 from onesigma.workflows import Problem, Repair, check_table, problem_from_file, repair
@@ -24,8 +25,12 @@ Format = Literal["text", "json", "html", "sarif", "github", "junit"]
 
 
 def check(
-    model: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory.", metavar="MODEL")],
-    data: Annotated[Path, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")],
+    model: Annotated[
+        str, typer.Argument(help="package.module:factory or file.py:factory; with --stats the data.", metavar="MODEL")
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.", show_default=False)
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Column to learn; without it there are no gradients.")] = None,
     task: Annotated[
         Literal["classification", "regression"] | None,
@@ -47,6 +52,13 @@ def check(
         Literal["info", "warning", "error", "never"], typer.Option(help="Least severity that gives exit code 1.")
     ] = "warning",
     format: Annotated[Format, typer.Option(help="What is written to stdout.")] = "text",
+    stats: Annotated[
+        str | None,
+        typer.Option(help="Instead of a model: do these statistics (inputs.json, imagenet) fit the data?"),
+    ] = None,
+    applied: Annotated[
+        bool, typer.Option("--applied", help="With --stats: they should have been applied to the data, once.")
+    ] = False,
     seed: Annotated[
         int, typer.Option(help="Of the model as it is built, of the rows that are looked at, and of new weights.")
     ] = 0,
@@ -64,7 +76,12 @@ def check(
         onesigma check my_model.py:build --data wine.csv --target quality --fix --out fixed/
         onesigma check package.models:Net --data trips.parquet --target fare --task regression --format json
         onesigma check my_model.py:build --data wine.csv --select INI,ACT --limit INI201=3 --fail-on error
+        onesigma check --stats inputs.json new_trips.parquet
     """
+    if stats is not None:
+        raise typer.Exit(report_stats(stats, str(data or model), applied=applied))
+    if data is None:
+        raise ConfigError("--data is missing: the table to measure the model on, such as --data wine.csv.")
     if fix and out is None:
         raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
     if (norm or unsafe_fixes or out) and not fix:
