@@ -7,8 +7,8 @@ from math import sqrt
 
 import torch
 
-from onesigma.measure import measure
-from onesigma.rules import Finding, judge
+from onesigma.rules import Finding
+from onesigma.workflows import check
 
 from .cases import FAULTS, Case, Fault
 from .clean import cases as clean_cases
@@ -17,9 +17,9 @@ __all__ = ["Score", "findings_of", "roots_of", "score"]
 
 
 def findings_of(case: Case) -> tuple[Finding, ...]:
-    """What the rules find in one forward and one backward pass, infos left out."""
+    """What `check` finds without training, infos left out."""
     model, batches, loss = case
-    return tuple(finding for finding in judge(measure(model, batches, loss=loss)) if finding.severity != "info")
+    return tuple(finding for finding in check(model, batches, loss=loss).findings if finding.severity != "info")
 
 
 def built(fault: Fault, *, seed: int, twin: bool) -> Case:

@@ -339,6 +339,14 @@ CASES: dict[str, Case] = {
                     replace(parameter("1.running_var"), value=signal(0.1, mean=1.0)),
                 ),
             ),
+            "in training, still on their way": trace(
+                linear(0, source=-1),
+                _batch_norm(
+                    attributes={"updates": 10, "start_left": 0.35, "mean_gap": 5.0, "var_gap": 3.0, "var_ratio": 0.1},
+                    parameters=_RUNNING,
+                ),
+                parameters=(parameter("1.running_mean", 5.0), parameter("1.running_var", 1.0)),
+            ),
             "training mode": trace(
                 linear(0, source=-1),
                 _batch_norm(input=signal(10.0), parameters=_RUNNING),
@@ -364,6 +372,16 @@ CASES: dict[str, Case] = {
                 parameters=(parameter("1.running_mean", 0.5),),
                 loss=loss(1.0, in_eval=1.05),
             ),
+            "a look at a fresh model": trace(
+                _batch_norm(0, sources=(-1,), parameters=_RUNNING, attributes={"updates": 2, "start_left": 0.81}),
+                parameters=(parameter("1.running_mean", 0.5),),
+                loss=loss(1.0, in_eval=3.0),
+            ),
+            "both losses next to nothing": trace(
+                _batch_norm(0, sources=(-1,), parameters=_RUNNING),
+                parameters=(parameter("1.running_mean", 0.5),),
+                loss=loss(0.01, 2.3, in_eval=0.03),
+            ),
             "nothing tracked yet": trace(
                 _batch_norm(0, sources=(-1,), parameters=_RUNNING),
                 parameters=(parameter("1.running_mean", 0.0),),
@@ -382,10 +400,14 @@ CASES: dict[str, Case] = {
         },
     ),
     "NRM605": Case(
-        chain(1.0, coupling=0.25),
+        trace(linear(0, source=-1), _batch_norm(parameters={"weight": "1.weight"}), coupling=0.25),
         "error",
-        "In eval mode outputs depend on other samples 0.25 times as much as on their own.",
-        {"none": chain(1.0, coupling=0.0), "not measured": chain(1.0)},
+        "In eval mode an output moves with the other rows, 0.25 of what parts rows: 1 normalizes by the batch.",
+        {
+            "none": chain(1.0, coupling=0.0),
+            "not measured": chain(1.0),
+            "rows may be time steps": trace(call(0, "lstm", "recurrent", sources=(-1,)), coupling=0.25),
+        },
     ),
     "NRM606": Case(
         trace(call(0, "dropout", "dropout", sources=(-1,), attributes={"p": 0.5}), linear(1), _batch_norm(2)),

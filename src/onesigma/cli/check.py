@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from onesigma._errors import ConfigError
 from onesigma.cli._model import build_model, find_factory
 from onesigma.cli._out import write_repair
+from onesigma.cli._settings import settings, with_baseline
 from onesigma.cli._stats import report_stats
 from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
@@ -47,10 +49,24 @@ def check(
     ] = False,
     select: Annotated[str, typer.Option(help="Codes or prefixes to judge by: INI,ACT301.")] = "",
     ignore: Annotated[str, typer.Option(help="Codes or prefixes to leave out; INI:head.* at these layers.")] = "",
-    limit: Annotated[list[str] | None, typer.Option(help="A limit of your own: --limit INI201=3; repeatable.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="A limit of your own: --limit INI201=3, or INI201:head.*=3 at these layers; repeatable."),
+    ] = None,
     fail_on: Annotated[
-        Literal["info", "warning", "error", "never"], typer.Option(help="Least severity that gives exit code 1.")
-    ] = "warning",
+        Literal["info", "warning", "error", "never"] | None,
+        typer.Option(help="Least severity that gives exit code 1.", show_default="warning"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with a table \\[tool.onesigma].", show_default="the nearest pyproject.toml"),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="File of accepted findings: only others are shown, and fail.")
+    ] = None,
+    write_baseline: Annotated[
+        bool, typer.Option("--write-baseline", help="Write today's findings to --baseline: accept them.")
+    ] = False,
     format: Annotated[Format, typer.Option(help="What is written to stdout.")] = "text",
     stats: Annotated[
         str | None,
@@ -65,6 +81,9 @@ def check(
 ) -> None:
     """Measure every layer of a model on your data and judge it; with --fix, repair a copy and prove it.
 
+    Settings come from the table \\[tool.onesigma] of the nearest pyproject.toml (select, ignore, limits, fail-on,
+    baseline, per-layer-ignores, per-layer-limits); what the command line says stands above them.
+
     The factory gets the sizes of the data by name where it asks for them: num_features and num_classes (or in_features,
     input_size, num_outputs, …). Nothing of the model or of the data is changed.
 
@@ -76,6 +95,9 @@ def check(
         onesigma check my_model.py:build --data wine.csv --target quality --fix --out fixed/
         onesigma check package.models:Net --data trips.parquet --target fare --task regression --format json
         onesigma check my_model.py:build --data wine.csv --select INI,ACT --limit INI201=3 --fail-on error
+        onesigma check my_model.py:build --data wine.csv --ignore "INI:head.*,NRM606" --limit "ACT301:gate*=0.9"
+        onesigma check my_model.py:build --data wine.csv --baseline onesigma-baseline.json --write-baseline
+        onesigma check my_model.py:build --data wine.csv --baseline onesigma-baseline.json
         onesigma check --stats inputs.json new_trips.parquet
     """
     if stats is not None:
@@ -86,12 +108,15 @@ def check(
         raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
     if (norm or unsafe_fixes or out) and not fix:
         raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
+    asked = settings(
+        config=config, select=select, ignore=ignore, limits=limit or (), fail_on=fail_on, baseline=baseline
+    )
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.
     torch.manual_seed(seed)
     network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
-    judging = {"select": _listed(select), "ignore": _listed(ignore), "limits": _limits(limit or [])}
+    judging = {"select": asked.select, "ignore": asked.ignore, "limits": asked.limits}
     done: Repair | None = None
     if fix:
         with Console(stderr=True).status("measure") as status:
@@ -102,8 +127,11 @@ def check(
         report = done.report
     else:
         report = check_table(network, problem, seed=seed, **judging)
-    report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=fail_on)
+    report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=asked.fail_on)
+    report, said = with_baseline(report, path=asked.baseline, write=write_baseline)
     _show(report, format=format)
+    if said:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(escape(said))
     if done is not None and out is not None:
         written = write_repair(replace(done, report=report), out, spec=model, problem=problem, norm=norm)
         Console(stderr=format != "text").print(written)
@@ -134,18 +162,3 @@ def _show(report: Report, *, format: Format) -> None:
         "junit": report.to_junit,
     }[format]
     typer.echo(form())
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _limits(given: list[str]) -> dict[str, float]:
-    limits = {}
-    for entry in given:
-        code, _, value = entry.partition("=")
-        try:
-            limits[code.strip()] = float(value)
-        except ValueError:
-            raise ConfigError(f"--limit {entry!r}: wanted CODE=NUMBER, such as INI201=3.") from None
-    return limits

@@ -1,6 +1,6 @@
 """From the numbers of one or several passes to a `Trace`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from onesigma.measure.activity import activity_of
 from onesigma.measure.inputs import Table, input_record, merged_rows
+from onesigma.measure.norms import norm_facts
 from onesigma.measure.parameters import ParameterSlots
 from onesigma.measure.watcher import Watcher
 from onesigma.model.graph import Call, Graph
@@ -59,14 +60,23 @@ def _records(passes: Sequence[Pass]) -> Iterator[Record]:
     for call in passes[0].graph.calls:
         key = (call.layer, call.op, call.call)
         seen = [(each, where[key]) for each, where in zip(passes, places, strict=True) if key in where]
-        facts = {name: getattr(call, name) for name in _RECORD_FIELDS}
+        facts = {name: getattr(call, name) for name in _RECORD_FIELDS - {"attributes"}}
         yield Record(
             **facts,
+            attributes={**call.attributes, **_norm_facts(passes[0], call.index)},
             input=_joined([each.moments(each.watcher.inputs.get(index)) for each, index in seen]),
             output=_joined([each.moments(each.watcher.outputs.get(index)) for each, index in seen]),
             gradient=_joined([each.moments(each.watcher.gradients.get(index)) for each, index in seen]),
             activity=_activity(seen),
         )
+
+
+def _norm_facts(first: Pass, index: int) -> Mapping[str, float | int | bool]:
+    """Of the first batch: later ones meet running statistics that the first has moved."""
+    if index not in first.watcher.norms:
+        return {}
+    slot, known = first.watcher.norms[index]
+    return norm_facts(known, None if slot is None else first.ledger.row(slot))
 
 
 def _joined(parts: Sequence[Moments | None]) -> Signal | None:

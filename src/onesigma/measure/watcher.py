@@ -8,6 +8,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from onesigma.measure.activity import Units, activity_row
 from onesigma.measure.losses import chance_of
+from onesigma.measure.norms import NormSite, norm_row
 from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Listener, Site
 from onesigma.model.graph import Call
@@ -26,6 +27,7 @@ class Watcher(Listener):
         self.outputs: dict[int, int] = {}
         self.gradients: dict[int, int] = {}
         self.activities: dict[int, tuple[int, Units]] = {}
+        self.norms: dict[int, tuple[int | None, NormSite]] = {}
         self.chance: tuple[int, str] | None = None
         self.num_classes = 0
         self._ledger = ledger
@@ -46,6 +48,8 @@ class Watcher(Listener):
             self.inputs[site.call.index] = slot
         if site.call.function is not None and site.call.kind == "activation":
             self._see_activity(site.call, tensor)
+        if site.call.kind == "norm":
+            self._see_norm(site)
 
     def after(self, site: Site, output: Any) -> Any:
         """Measure what came out, and its gradient when it comes."""
@@ -93,6 +97,12 @@ class Watcher(Listener):
         if found is not None:
             row, units = found
             self.activities[call.index] = (self._ledger.note(row), units)
+
+    def _see_norm(self, site: Site) -> None:
+        found = norm_row(site)
+        if found is not None:
+            known, row = found
+            self.norms[site.call.index] = (None if row is None else self._ledger.note(row), known)
 
     def _see_loss(self, site: Site) -> None:
         found = chance_of(site)

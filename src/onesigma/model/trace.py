@@ -190,7 +190,7 @@ class LossRecord:
         chance: What a model that knows nothing of the input would pay: log C, the variance of the targets;
             None where onesigma cannot tell.
         chance_name: How that number is made, in words: "log 10", "variance of the targets".
-        doubled: The same loss on the batch given twice over; None where that was not measured.
+        doubled: The same loss on the batch given twice over, as its first rows tell; None where not measured.
         in_eval: The same loss on the same batch in eval mode; None where that was not measured.
     """
 
@@ -216,7 +216,8 @@ class Trace:
         outputs: Records whose results the model returned.
         num_samples: Rows of all measured batches.
         training: The mode the model was in as a whole.
-        coupling: In eval mode, the largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|; None if unknown.
+        coupling: In eval mode, how far the output of a row moves with the rows beside it, over how far outputs of rows
+            lie apart; exactly 0 where it stays within rounding, None if unknown.
     """
 
     model: str = ""

@@ -28,6 +28,7 @@ class Meta:
         seed: The seed of everything random; None where nothing was.
         versions: Name → version: {"onesigma": "0.1.0", "torch": "2.13.0"}.
         limits: The limits that the rules used.
+        baseline: How many findings a baseline has accepted, in words; "" without one.
     """
 
     model: str = ""
@@ -37,6 +38,7 @@ class Meta:
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[str, Scalar | None] = field(default_factory=dict)
+    baseline: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

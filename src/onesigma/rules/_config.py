@@ -1,8 +1,9 @@
 """`[tool.onesigma]` of a pyproject.toml: which rules, where, with which limits."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from onesigma._errors import ConfigError
 from onesigma.rules._finding import SEVERITIES
@@ -11,7 +12,7 @@ from onesigma.rules._registry import checked_ignore, checked_limits, selected
 
 __all__ = ["Config", "configure"]
 
-_KEYS = ("select", "ignore", "fail-on", "limits", "per-layer-ignores", "per-layer-limits")
+_KEYS = ("select", "ignore", "fail-on", "limits", "per-layer-ignores", "per-layer-limits", "baseline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +24,14 @@ class Config:
         ignore: Prefixes of codes, with ":" and a layer pattern where they are ignored there alone.
         limits: Limits other than the defaults.
         fail_on: The severity from which on a run fails: "info", "warning", "error" or "never".
+        baseline: File of accepted findings, relative to the pyproject.toml; "" for none.
     """
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    fail_on: str = "warning"
+    fail_on: Literal["info", "warning", "error", "never"] = "warning"
+    baseline: str = ""
 
 
 def configure(table: Mapping[str, Any]) -> Config:
@@ -45,7 +48,9 @@ def configure(table: Mapping[str, Any]) -> Config:
     """
     for key in table:
         if key not in _KEYS:
-            raise ConfigError(f"[tool.onesigma] has no key {key!r}; its keys are {', '.join(_KEYS)}.")
+            close = difflib.get_close_matches(str(key), _KEYS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"[tool.onesigma] has no key {key!r}; {hint}its keys are {', '.join(_KEYS)}.")
     ignored_there = _tables(table, "per-layer-ignores")
     ignore = [*_words(table, "ignore")]
     ignore += [f"{code}:{layer}" for layer in ignored_there for code in _words(ignored_there, layer)]
@@ -57,9 +62,14 @@ def configure(table: Mapping[str, Any]) -> Config:
     select, fail_on = tuple(_words(table, "select")), table.get("fail-on", "warning")
     if fail_on not in (*SEVERITIES, "never"):
         raise _wrong("fail-on", "info, warning, error or never", fail_on)
+    baseline = table.get("baseline", "")
+    if not isinstance(baseline, str):
+        raise _wrong("baseline", "the name of a file", baseline)
     selected(select)
     checked_ignore(ignore)
-    return Config(select=select, ignore=tuple(ignore), limits=checked_limits(settings), fail_on=fail_on)
+    return Config(
+        select=select, ignore=tuple(ignore), limits=checked_limits(settings), fail_on=fail_on, baseline=baseline
+    )
 
 
 def _words(table: Mapping[str, Any], key: str) -> Sequence[str]:

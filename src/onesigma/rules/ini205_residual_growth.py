@@ -7,6 +7,9 @@ the joins against the first quarter. Branches of equal scale give 1 and a stream
 healthy. Limits: info beyond 3, warning beyond 10, error beyond 100. Source: a branch of unit gain that reads the raw
 stream doubles its variance: after 10 blocks the factor is 32.
 
+Where half of the linears that write into the stream, or more, are scaled down for depth (rms of the weight·√fan_in
+below joins^(−1/4) of that of other linears), one that is not is a warning. Source: GPT-2 scales by 1/√(2·blocks).
+
 ## Why it matters
 
 If a branch reads the stream as it is, without a norm, x + f(x) has twice the variance of x, and 2^depth times in the
@@ -34,9 +37,10 @@ from collections.abc import Iterator, Sequence
 
 from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, figure
-from onesigma.rules._flow import Flow
+from onesigma.rules._flow import Flow, units
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._writers import unscaled_writers
 
 __all__ = ["RULE"]
 
@@ -48,6 +52,17 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare what the last branches add with what the first ones add."""
     flow = Flow(trace)
     stream = _stream(flow)
+    for writer, factor in unscaled_writers(flow, stream):
+        yield from RULE.found(
+            writer,
+            factor,
+            limits=limits,
+            message=f"{writer.name} writes into the stream at {figure(factor)} times the scale of its fellows.",
+            expected="every writer scaled by 1/√depth, as most of them are here",
+            confidence=f"weights of {units(writer)} units",
+            fix="onesigma.initialize_(model, batches)",
+            at_least="warning",
+        )
     added = [rms for rms in (_branch_rms(flow, join) for join in stream) if rms > 0]
     if len(added) < _JOINS:
         return
@@ -90,10 +105,5 @@ def _root_mean_square(values: Sequence[float]) -> float:
     return math.sqrt(sum(value * value for value in values) / len(values))
 
 
-RULE = Rule(
-    code="INI205",
-    name="residual-growth",
-    check=check,
-    page=__doc__,
-    levels=Levels(info=3.0, warning=10.0, error=100.0),
-)
+_LEVELS = Levels(info=3.0, warning=10.0, error=100.0)
+RULE = Rule(code="INI205", name="residual-growth", check=check, page=__doc__, levels=_LEVELS)

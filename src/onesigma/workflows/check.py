@@ -9,7 +9,7 @@ from torch import nn
 
 from onesigma._errors import ConfigError
 from onesigma._typing import Batches, Loss
-from onesigma.measure import measure
+from onesigma.measure import contrasted, measure
 from onesigma.model.batches import iterate_batches
 from onesigma.report.report import Report
 from onesigma.report.summary import Meta
@@ -39,7 +39,9 @@ def check(
 ) -> Report:
     """Measure every layer of `model` and judge what was seen: one forward pass, and with a loss one backward pass.
 
-    The model is measured in the mode it arrives in, and is afterwards what it was, bit for bit.
+    Then a few rows go through it in eval mode, to see whether they depend on one another and whether the loss is a sum;
+    the whole batch does where batch norms have tracked something, to compare both modes. The model is measured in the
+    mode it arrives in, and is afterwards what it was, bit for bit.
 
     Args:
         model: Any module, on any device.
@@ -72,7 +74,7 @@ def check(
         raise ConfigError("check: steps needs an optimizer=lambda params: torch.optim.Adam(params, lr=1e-3).")
     held = list(iterate_batches(batches, limit=max(steps, 1)))
     judging: dict[str, Any] = {"select": select, "ignore": ignore, "limits": limits}
-    trace = measure(model, held[0], loss=loss)
+    trace = contrasted(measure(model, held[0], loss=loss), model, held[0], loss=loss)
     findings: tuple[Finding, ...] = ()
     if optimizer is not None and steps:
         updates = train_copy(model, held, loss=loss, optimizer=optimizer, steps=steps)

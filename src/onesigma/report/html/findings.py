@@ -104,7 +104,7 @@ def settings(report: "Report") -> Iterator[Html]:
     """Limits, versions and the command: all that is needed to make this report again."""
     meta = report.meta
     facts = {"command": meta.command, "seed": "" if meta.seed is None else str(meta.seed), "date": meta.date}
-    facts |= {"fails on": report.fail_on}
+    facts |= {"fails on": report.fail_on, "baseline": meta.baseline}
     for title, pairs in (("Run", facts), ("Versions", meta.versions), ("Limits", meta.limits)):
         yield from _pairs(title, pairs)
 
