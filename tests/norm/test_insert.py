@@ -72,10 +72,11 @@ def test_outside_a_sequential_the_layer_is_wrapped_and_the_edit_says_so() -> Non
     assert model(seeded(3, 4)).shape == (3, 2)
 
 
-def test_after_a_functional_nonlinearity_is_refused() -> None:
-    with pytest.warns(NoEffectWarning):
-        (edit,) = insert_(Functional(), seeded(64, 4), position="after")
-    assert "make it a module" in edit.reason
+def test_after_a_functional_nonlinearity_it_goes_before_the_layer_that_reads_it() -> None:
+    model = Functional()
+    (edit,) = insert_(model, seeded(64, 4), position="after")
+    assert "head.* is now head.layer.*" in edit.reason
+    assert edit.reason.endswith("folds forward into head.layer")
 
 
 def test_a_layer_that_runs_twice_is_refused() -> None:

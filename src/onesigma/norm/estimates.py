@@ -117,7 +117,7 @@ def estimated(
     items: Iterable[Any],
     norms: Mapping[str, BatchNorm],
     *,
-    by: Literal["batch", "running"] = "batch",
+    by: Literal["batch", "running", "nothing"] = "batch",
     within: bool = False,
     forward: Forward | None = None,
     group: Any = None,

@@ -111,10 +111,10 @@ class Twin:
         return float(torch.maximum(weight.detach().flatten(1).norm(dim=1).max(), bias.abs().max()).clamp_min(1e-3))
 
 
-def outputs_of(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
+def outputs_of(model: nn.Module, batch: Batch, *, modes: tuple[bool, ...] = (True, False)) -> tuple[torch.Tensor, ...]:
     """What a model gives for a batch, in training and in eval mode; nothing of it changes."""
     found: list[torch.Tensor] = []
-    for training in (True, False):
+    for training in modes:
         with preserved(model), torch.no_grad():
             if model.training != training:
                 model.train(training)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from onesigma.norm.migration import forget
+
 __all__ = ["bias_of", "remove_bias"]
 
 
@@ -17,9 +19,12 @@ def bias_of(layer: nn.Module) -> nn.Parameter:
 
 
 def remove_bias(
-    layer: nn.Module, norms: Sequence[Any], *, optimizer: torch.optim.Optimizer | None = None
+    layer: nn.Module, norms: Sequence[Any], *, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> Callable[[], None]:
-    """Set `layer.bias = None` and `running_mean -= bias`; return what undoes it."""
+    """Set `layer.bias = None` and `running_mean -= bias`; return what undoes it.
+
+    The optimizer forgets the bias, unless another module of the model has it too.
+    """
     bias = bias_of(layer)
     means = [norm.running_mean for norm in norms if norm.running_mean is not None]
     saved = [mean.clone() for mean in means]
@@ -28,7 +33,8 @@ def remove_bias(
             # In float64: the difference is rounded once.
             mean.copy_(mean.double() - bias.double())
     layer.register_parameter("bias", None)
-    back_in_optimizer = _forget(optimizer, bias)
+    is_held = any(parameter is bias for parameter in model.parameters())
+    back_in_optimizer = forget(None if is_held else optimizer, bias)
 
     def restore() -> None:
         layer.register_parameter("bias", bias)
@@ -36,27 +42,5 @@ def remove_bias(
             for mean, value in zip(means, saved, strict=True):
                 mean.copy_(value)
         back_in_optimizer()
-
-    return restore
-
-
-def _forget(optimizer: torch.optim.Optimizer | None, parameter: nn.Parameter) -> Callable[[], None]:
-    if optimizer is None:
-        return lambda: None
-    places = [
-        (group, position)
-        for group in optimizer.param_groups
-        for position, other in enumerate(group["params"])
-        if other is parameter
-    ]
-    for group, position in places:
-        del group["params"][position]
-    state = optimizer.state.pop(parameter, None)
-
-    def restore() -> None:
-        for group, position in places:
-            group["params"].insert(position, parameter)
-        if state is not None:
-            optimizer.state[parameter] = state
 
     return restore

@@ -87,7 +87,11 @@ class Statistics(BatchNormMode):
     """
 
     def __init__(
-        self, norms: Mapping[str, BatchNorm], *, by: Literal["batch", "running"] = "batch", within: bool = False
+        self,
+        norms: Mapping[str, BatchNorm],
+        *,
+        by: Literal["batch", "running", "nothing"] = "batch",
+        within: bool = False,
     ) -> None:
         super().__init__(norms)
         self.by = by
@@ -97,7 +101,7 @@ class Statistics(BatchNormMode):
         self.degrees: Counter[str] = Counter()
 
     def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
-        """Look at the input, then normalize by the batch as in training, or by the running statistics as in eval."""
+        """Look at the input, then normalize by the batch as in training, or by running statistics, or not at all."""
         table = as_table(given["input"])
         self.found.setdefault(name, Channels()).add(table)
         self.calls[name] += 1
@@ -105,6 +109,8 @@ class Statistics(BatchNormMode):
             spread = table.double() - table.double().mean(0)
             self.within[name] = self.within.get(name, 0.0) + spread.square_().sum(0)
             self.degrees[name] += len(table) - 1
+        if self.by == "nothing":
+            return torch.clone(given["input"])
         if self.by == "running":
             return F.batch_norm(**given)
         # One value has no spread. All values seen until now stand in, so that later layers see a signal at all.

@@ -156,7 +156,7 @@ def _removed(
 ) -> Edits:
     before = outputs_of(model, batch)
     sizes = [float(bias_of(each.layer).detach().abs().max()) for each in redundant]
-    undo = tuple(remove_bias(each.layer, each.norms, optimizer=optimizer) for each in redundant)
+    undo = tuple(remove_bias(each.layer, each.norms, model=model, optimizer=optimizer) for each in redundant)
     error = relative_change(before, outputs_of(model, batch)) if redundant else 0.0
     edits = (
         Edit(
