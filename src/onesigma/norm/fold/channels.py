@@ -79,7 +79,7 @@ def _numbers_behind(path: Path, *, shape: tuple[int, ...], axis: int) -> Tensor 
     """The numbers 0, 1, … of the channels, sent through the path; None if they do not arrive as such numbers."""
     # From 1 on, so that a zero that the path puts in is no channel.
     numbers = spread(torch.arange(1, shape[axis] + 1, dtype=torch.float64), axis=axis, dimensions=len(shape))
-    arrived = _run(path, numbers.expand(shape))
+    arrived = _run(path, numbers.expand(shape).contiguous())
     if arrived is None or not arrived.numel():
         return None
     whole = arrived.round()
