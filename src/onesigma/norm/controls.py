@@ -10,7 +10,7 @@ from torch import nn
 from onesigma.model.names import unwrapped
 from onesigma.norm.statistics import BatchNorm, batch_norms
 
-__all__ = ["nonfinite_vetoed", "once_per_step", "paused"]
+__all__ = ["is_lent", "lent", "nonfinite_vetoed", "once_per_step", "paused", "revertible"]
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -55,8 +55,8 @@ def once_per_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterato
     """
     releases: list[Callable[[], None]] = []
 
-    def pause(module: nn.Module, *_: Any) -> None:
-        if module.training and not releases:
+    def pause(found: nn.Module, *_: Any) -> None:
+        if found is module and module.training and not releases:
             releases.append(_pause(module))
 
     def release(*_: Any) -> None:
@@ -93,10 +93,47 @@ def nonfinite_vetoed(model: nn.Module) -> Iterator[list[str]]:
         yield refusals
 
 
+@contextmanager
+def revertible(model: nn.Module) -> Iterator[Callable[[], None]]:
+    """While open, running statistics and counters can be put back to what they were; they are where the block raises.
+
+    For steps that are found out to be none: a loss that is not finite, a gradient scaler that skips.
+
+    Yields:
+        A function that puts them back, as often as it is called.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> with revertible(norm) as revert:
+        ...     loss = norm(torch.tensor([[1.0], [float("inf")]])).sum()
+        ...     if not loss.isfinite():
+        ...         revert()
+        >>> norm.running_mean.item(), int(norm.num_batches_tracked)
+        (0.0, 0)
+    """
+    norms = batch_norms(unwrapped(model)).values()
+    saved = [(buffer, buffer.clone()) for norm in norms for buffer in _kept(norm)]
+
+    def revert() -> None:
+        with torch.no_grad():
+            for buffer, value in saved:
+                buffer.copy_(value)
+
+    try:
+        yield revert
+    except BaseException:
+        revert()
+        raise
+
+
+def _kept(norm: nn.Module) -> list[torch.Tensor]:
+    return [buffer for key in _BUFFERS if (buffer := norm._buffers.get(key)) is not None]
+
+
 def _pause(model: nn.Module) -> Callable[[], None]:
     """Stop the updates; return what lets them go on."""
     norms = [norm for norm in batch_norms(unwrapped(model)).values() if norm.running_mean is not None]
-    steps = [_on_copies(norm) for norm in norms]
+    steps = [lent(norm, outermost=True) for norm in norms]
 
     def release() -> None:
         for step in steps:
@@ -105,25 +142,27 @@ def _pause(model: nn.Module) -> Callable[[], None]:
     return release
 
 
-def _on_copies(norm: BatchNorm) -> Callable[[], None]:
-    """Let each pass write into copies of the buffers, which are dropped after it.
+def lent(norm: BatchNorm, *, outermost: bool = False) -> Callable[[], None]:
+    """Let each pass write into copies of the buffers, which are dropped after it; return what ends that.
 
     Without buffers at all, a layer would save fewer tensors for the backward pass, which checkpointing does not allow.
+    What is lent by the outermost hooks is what all others see.
     """
     saved: list[dict[str, torch.Tensor | None]] = []
 
     def lend(module: nn.Module, _: Any) -> None:
-        saved.append({name: module._buffers[name] for name in _BUFFERS})
-        module._buffers.update({name: None if value is None else value.clone() for name, value in saved[-1].items()})
+        if module is norm:  # and not a copy of it, which has the hook too
+            saved.append({name: module._buffers[name] for name in _BUFFERS})
+            module._buffers.update({name: _copied(value) for name, value in saved[-1].items()})
 
     def take_back(module: nn.Module, *_: Any) -> None:
-        if saved:
+        if module is norm and saved:
             module._buffers.update(saved.pop())
 
-    # First in, last out: of two that are open, the inner one takes its copies back first.
+    # First in, last out, whichever hooks were registered first.
     handles = (
-        norm.register_forward_pre_hook(lend),
-        norm.register_forward_hook(take_back, prepend=True, always_call=True),
+        norm.register_forward_pre_hook(lend, prepend=outermost),
+        norm.register_forward_hook(take_back, prepend=not outermost, always_call=True),
     )
 
     def remove() -> None:
@@ -133,16 +172,30 @@ def _on_copies(norm: BatchNorm) -> Callable[[], None]:
     return remove
 
 
+def is_lent(norm: nn.Module) -> bool:
+    """Whether the buffers of a layer that runs are copies, so that the pass counts for nothing."""
+    return hasattr(norm._buffers["running_mean"], "is_lent")
+
+
+def _copied(buffer: torch.Tensor | None) -> Any:
+    copy: Any = None if buffer is None else buffer.clone()
+    if copy is not None:
+        copy.is_lent = True
+    return copy
+
+
 def _veto(name: str, norm: BatchNorm, refusals: list[str]) -> Callable[[], None]:
     saved: list[torch.Tensor] = []
 
     def keep(module: nn.Module, _: Any) -> None:
-        saved[:] = [getattr(module, key).clone() for key in _BUFFERS if getattr(module, key) is not None]
+        saved.clear()
+        if module is norm and not is_lent(norm):
+            saved.extend(buffer.clone() for buffer in _kept(norm))
 
     def judge(module: nn.Module, *_: Any) -> None:
-        kept = [getattr(module, key) for key in _BUFFERS if getattr(module, key) is not None]
+        kept = _kept(norm)
         was_finite = all(bool(each.isfinite().all()) for each in saved)
-        if was_finite and not all(bool(each.isfinite().all()) for each in kept):
+        if module is norm and saved and was_finite and not all(bool(each.isfinite().all()) for each in kept):
             refusals.append(name)
             with torch.no_grad():
                 for buffer, value in zip(kept, saved, strict=True):

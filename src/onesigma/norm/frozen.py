@@ -1,22 +1,21 @@
 """`freeze_` and `unfreeze_`: BatchNorm layers that stay in eval mode whatever mode the model is put into."""
 
-import warnings
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
-from functools import cache
-from typing import Any, Self, cast
+from typing import Self
 
 from torch import nn
 
-from onesigma._errors import ConfigError, NoEffectWarning
+from onesigma._errors import ConfigError
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import unwrapped
 from onesigma.norm.statistics import BatchNorm, batch_norms
+from onesigma.norm.variants import Variant, become_, noticed, shed_
 
 __all__ = ["Frozen", "freeze_", "unfreeze_"]
 
 
-class Frozen(BatchNorm):
+class Frozen(Variant, BatchNorm):
     """What a frozen BatchNorm is besides what it was: deaf to `train()`, which it only remembers.
 
     Attributes:
@@ -24,6 +23,8 @@ class Frozen(BatchNorm):
         wanted_mode: The mode that the model last asked for, taken up again by `unfreeze_`.
     """
 
+    outer = True
+    attributes = ("thaw", "wanted_mode")
     thaw: tuple[dict[str, bool], ...]
     wanted_mode: bool
 
@@ -32,19 +33,10 @@ class Frozen(BatchNorm):
         self.wanted_mode = mode
         return super().train(False)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        # The class is made at run time, so pickle and deepcopy are told how to make it again.
-        return _empty, (type(self).__mro__[2],), self.__dict__
-
-
-@cache
-def _frozen_class(plain: Any) -> Any:
-    return type(f"Frozen{plain.__name__}", (Frozen, plain), {"__module__": plain.__module__, "__doc__": plain.__doc__})
-
-
-def _empty(plain: type[BatchNorm]) -> Any:
-    made = _frozen_class(cast(Any, plain))
-    return made.__new__(made)
+    def put_off(self) -> None:
+        """Thaw, however often it was frozen."""
+        while isinstance(self, Frozen):
+            _thaw(self)
 
 
 def freeze_(model: nn.Module, *, layers: Collection[str] | None = None, affine: bool = True) -> Edits:
@@ -78,7 +70,7 @@ def freeze_(model: nn.Module, *, layers: Collection[str] | None = None, affine: 
             edits += Edits((Edit(layer=name, action="freeze", applied=False, reason=reason),))
         else:
             edits += Edits((Edit(layer=name, action="freeze"),), (_freeze(norm, affine=affine),))
-    return _noticed(edits, "freeze_")
+    return noticed(edits, "freeze_", stacklevel=3)
 
 
 def unfreeze_(model: nn.Module, *, layers: Collection[str] | None = None) -> Edits:
@@ -95,15 +87,14 @@ def unfreeze_(model: nn.Module, *, layers: Collection[str] | None = None) -> Edi
     for name, norm in _chosen(model, layers=layers, action="unfreeze_").items():
         if isinstance(norm, Frozen):
             edits += Edits((Edit(layer=name, action="unfreeze"),), (_unfreeze(norm),))
-    return _noticed(edits, "unfreeze_")
+    return noticed(edits, "unfreeze_", stacklevel=3)
 
 
 def _freeze(norm: BatchNorm, *, affine: bool) -> Callable[[], None]:
     found = {name: parameter.requires_grad for name, parameter in norm.named_parameters(recurse=False) if affine}
     if not isinstance(norm, Frozen):
-        norm.__class__ = _frozen_class(cast(Any, type(norm)))
+        become_(norm, Frozen, thaw=())
         assert isinstance(norm, Frozen)
-        norm.thaw = ()
         norm.train(norm.training)
     norm.thaw = (*norm.thaw, found)
     for name in found:
@@ -133,8 +124,7 @@ def _thaw(norm: nn.Module) -> None:
         norm.get_parameter(name).requires_grad_(trainable)
     if not norm.thaw:
         mode = norm.wanted_mode
-        del norm.thaw, norm.wanted_mode
-        norm.__class__ = type(norm).__mro__[2]
+        shed_(norm, Frozen)
         norm.train(mode)
 
 
@@ -145,10 +135,3 @@ def _chosen(model: nn.Module, *, layers: Collection[str] | None, action: str) ->
             raise ConfigError(f"{action}: no BatchNorm is called {pattern!r}; there are {', '.join(norms) or 'none'}.")
     chosen = layers if layers is not None else ("*",)
     return {name: norm for name, norm in norms.items() if any(fnmatchcase(name, pattern) for pattern in chosen)}
-
-
-def _noticed(edits: Edits, action: str) -> Edits:
-    if not edits.applied:
-        why = "; ".join(f"{edit.layer}: {edit.reason}" for edit in edits.refused) or "there is none it could act on."
-        warnings.warn(f"{action} changed no BatchNorm: {why}", NoEffectWarning, stacklevel=3)
-    return edits

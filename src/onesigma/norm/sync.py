@@ -1,26 +1,20 @@
 """`SyncBatchNorm`: BatchNorm over the batches of all ranks, on any backend, CPU and gloo included."""
 
-import warnings
-from collections.abc import Callable
-from functools import cache
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from onesigma._errors import NoEffectWarning
-from onesigma.model.edits import Edit, Edits
-from onesigma.model.names import unwrapped
-from onesigma.norm.frozen import Frozen
-from onesigma.norm.statistics import BatchNorm, batch_norms
+from onesigma.model.edits import Edits
+from onesigma.norm.running import move_, normalized, weight_and_bias
+from onesigma.norm.variants import Variant, convert_
 
 __all__ = ["SyncBatchNorm", "synchronize_"]
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
+class SyncBatchNorm(Variant, nn.SyncBatchNorm):
     """BatchNorm whose batch is that of all ranks together; `nn.SyncBatchNorm`, which runs on a GPU only, elsewhere.
 
     Each rank sends its count, mean and squared distances per channel; they are merged in float64, so ranks weigh by
@@ -36,33 +30,22 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         torch.Size([4, 3, 2])
     """
 
+    attributes = ("process_group",)
+    process_group: Any = None
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize by the batch of all ranks in training, by the running statistics in eval."""
-        group = getattr(self, "process_group", None)
+        self._check_input_dim(input)
+        weight, bias = weight_and_bias(self)
+        group = self.process_group
         in_group = self.training and dist.is_available() and dist.is_initialized()
         if not in_group or dist.get_world_size(group) < 2:
-            return _BatchNorm.forward(self, input)
-        self._check_input_dim(input)
+            return normalized(self, input, weight=weight, bias=bias)
         function: Any = _Synchronized
-        output, mean, variance, count = function.apply(input, self.weight, self.bias, self.eps, group)
+        output, mean, variance, count = function.apply(input, weight, bias, self.eps, group)
         if self.track_running_stats and self.running_mean is not None:
-            self._update(mean, variance, count=float(count))
+            move_(self, mean=mean, variance=variance, count=float(count))
         return cast(torch.Tensor, output)
-
-    @torch.no_grad()
-    def _update(self, mean: torch.Tensor, variance: torch.Tensor, *, count: float) -> None:
-        if count < 1:
-            return
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        factor = self.momentum
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            factor = 1 / float(self.num_batches_tracked) if factor is None else factor
-        factor = 0.0 if factor is None else factor
-        unbiased = variance * (count / max(count - 1, 1))
-        for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
-            running.copy_((1 - factor) * running.double() + factor * new)
 
 
 class _Synchronized(torch.autograd.Function):
@@ -145,57 +128,5 @@ def synchronize_(model: nn.Module, *, group: Any = None) -> Edits:
         >>> type(model[0]).__name__
         'BatchNorm2d'
     """
-    edits = Edits()
-    for name, norm in batch_norms(unwrapped(model)).items():
-        reason = _reason_against(norm)
-        steps = () if reason else (_synchronize(norm, group),)
-        edits += Edits((Edit(layer=name, action="synchronize", applied=not reason, reason=reason),), steps)
-    if not edits.applied:
-        why = "; ".join(f"{edit.layer}: {edit.reason}" for edit in edits) or "the model has no BatchNorm."
-        warnings.warn(f"synchronize_ changed no layer: {why}", NoEffectWarning, stacklevel=2)
-    return edits
-
-
-def _reason_against(norm: BatchNorm) -> str:
-    if isinstance(norm, SyncBatchNorm):
-        return "it is synchronized already"
-    if isinstance(norm, Frozen):
-        return "it is frozen and takes no statistics; unfreeze_ it first"
-    own = next(base for base in type(norm).__mro__ if "forward" in vars(base))
-    names = getattr(getattr(vars(own)["forward"], "__code__", None), "co_names", ())
-    if own not in (_BatchNorm, nn.SyncBatchNorm) and not {"super", "forward"} <= set(names):
-        return f"{type(norm).__name__}.forward computes its own normalization, without super().forward"
-    return ""
-
-
-def _synchronize(norm: BatchNorm, group: Any) -> Callable[[], None]:
-    plain, attributes = type(norm), dict(norm.__dict__)
-    norm.__class__ = SyncBatchNorm if plain is nn.SyncBatchNorm else _sync_class(cast(Any, plain))
-    if group is not None or "process_group" not in norm.__dict__:
-        norm.__dict__["process_group"] = group
-
-    def restore() -> None:
-        norm.__class__ = plain
-        if "process_group" in attributes:
-            norm.__dict__["process_group"] = attributes["process_group"]
-        else:
-            norm.__dict__.pop("process_group", None)
-
-    return restore
-
-
-class _Swapped(nn.Module):
-    """A class made at run time; pickle and deepcopy are told how to make it again."""
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return _empty, (type(self).__mro__[2],), self.__dict__
-
-
-@cache
-def _sync_class(plain: Any) -> Any:
-    return type(f"Sync{plain.__name__}", (_Swapped, plain, SyncBatchNorm), {"__module__": plain.__module__})
-
-
-def _empty(plain: type[nn.Module]) -> Any:
-    made = _sync_class(cast(Any, plain))
-    return made.__new__(made)
+    attributes = {} if group is None else {"process_group": group}
+    return convert_(model, SyncBatchNorm, action="synchronize", **attributes)
