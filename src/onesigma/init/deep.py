@@ -61,7 +61,7 @@ class DeepScale(UnitScale):
         return Draw(weight, f"{form} for {place.activation.op} at depth {self._depth}, variance {q:.3g}", goal=q**0.5)
 
     def _place(self, call: Call) -> _Place | None:
-        if call.op != "linear" and not call.op.startswith("conv"):
+        if not call.inputs or (call.op != "linear" and not call.op.startswith("conv")):
             return None
         source, sink = self.plan.source(call).end, self.plan.sink(call).end
         feeds, follows = _pointwise(sink), _pointwise(source)

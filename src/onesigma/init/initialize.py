@@ -15,7 +15,7 @@ from onesigma.model.batches import Batch, first_batch
 from onesigma.model.capture import capture, recording
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
-from onesigma.model.names import canonical_name, parameter_names, unwrapped
+from onesigma.model.names import parameter_names, tied_names, unwrapped
 from onesigma.model.state import preserved
 
 __all__ = ["initialize_"]
@@ -88,12 +88,18 @@ def initialize_(
 def _listener(model: nn.Module, batch: Batch, *, scheme: str, seed: int, skip: Collection[str]) -> UnitScale:
     owners = Owners.of(model)
     blank = {name for name, value in owners.parameters.items() if value.dim() > 1 and value.numel() and not value.any()}
-    graph = capture(model, batch) if blank or scheme == "deep" else Graph()
+    graph = _graph_of(model, batch) if blank or scheme == "deep" else Graph()
     zeros = _intended_zeros(graph, blank)
-    listener = _SCHEMES[scheme](owners, seed=seed, skip=skip, zeros=zeros, tied=_tied(model, owners.parameters))
+    listener = _SCHEMES[scheme](owners, seed=seed, skip=skip, zeros=zeros, tied=tied_names(model))
     if isinstance(listener, DeepScale):
         listener.plan_for(graph)
     return listener
+
+
+def _graph_of(model: nn.Module, batch: Batch) -> Graph:
+    """The graph, from a pass that the pass to come does not notice: not by its random numbers, nor by its buffers."""
+    with preserved(model, parameters=False):
+        return capture(model, batch)
 
 
 def _intended_zeros(graph: Graph, blank: Collection[str]) -> frozenset[str]:
@@ -109,16 +115,6 @@ def _intended_zeros(graph: Graph, blank: Collection[str]) -> frozenset[str]:
 def _opens_quietly(graph: Graph, call: Call) -> bool:
     ends = [path.end for path in graph.sinks(call)]
     return any(end is None or end.kind in ("join", "product", "loss") for end in ends)
-
-
-def _tied(model: nn.Module, parameters: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Canonical name → the other name, for weights that stand under two."""
-    first = {id(value): name for name, value in parameters.items()}
-    return {
-        first[id(value)]: canonical_name(name)
-        for name, value in model.named_parameters(remove_duplicate=False)
-        if id(value) in first and canonical_name(name) != first[id(value)]
-    }
 
 
 def _never_ran(model: nn.Module, graph: Graph) -> list[Edit]:

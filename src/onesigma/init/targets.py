@@ -8,10 +8,13 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from onesigma.init.through import through, through_hook, through_scale
 from onesigma.model.capture import Site
 from onesigma.model.names import module_names, parameter_names
 
-__all__ = ["Owners", "Target", "find_target"]
+__all__ = ["Owners", "Taken", "Target", "find_target"]
+
+_FROZEN = "frozen: requires_grad is False"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +51,25 @@ def find_target(site: Site, owners: Owners, *, role: str = "weight") -> Target |
     """The target of one role of a call ("weight", "weight_ih_l0", …), or why there is none."""
     value = site.weights[role]
     if isinstance(value, nn.Parameter):
-        return _plain(site.call.parameters[role], value) if value.requires_grad else "frozen: requires_grad is False"
+        return _plain(site.call.parameters[role], value) if value.requires_grad else _FROZEN
     names = site.call.origins.get(role, ())
     stored = tuple(p for name in names if isinstance(p := owners.parameters.get(name), nn.Parameter))
     if not stored:
         return "the weight is no parameter"
     if not all(parameter.requires_grad for parameter in stored):
-        return "frozen: requires_grad is False"
+        return _FROZEN
     if len(names) == 1 and value._base is stored[0]:
-        return _plain(f"{names[0]}[{value.storage_offset()}]", value, parameter=stored[0])
+        # A view of the whole keeps its name; a part of a packed weight is a weight of its own.
+        part = "" if value.numel() == stored[0].numel() else f"[{value.storage_offset()}]"
+        return _plain(f"{names[0]}{part}", value, parameter=stored[0])
     name = re.sub(r"\.original\d*$", "", names[0])
     path, _, attribute = name.rpartition(".")
     owner = owners.modules.get(path)
     if owner is not None and parametrize.is_parametrized(owner, attribute):
-        return Target(name=name, value=value, stored=stored, write=_through(owner, attribute, value))
+        return Target(name=name, value=value, stored=stored, write=through(owner, attribute, value))
+    write = through_hook(owner, stored, value) or (through_scale(stored[0], value) if len(names) == 1 else None)
+    if write is not None:
+        return Target(name=site.call.parameters[role], value=value, stored=stored, write=write)
     return f"the weight is computed from {', '.join(names)}, which have no inverse to write through"
 
 
@@ -75,18 +83,40 @@ def _copy(value: torch.Tensor, new: torch.Tensor) -> None:
     value.copy_(new)
 
 
-def _through(owner: nn.Module, attribute: str, value: torch.Tensor) -> Callable[[torch.Tensor], None]:
-    """Writes through `right_inverse`, and makes sure that the weight is then what was written."""
+class Taken:
+    """Which values of which parameters have been set, so that nothing is set twice through another view.
 
-    def write(new: torch.Tensor) -> None:
-        try:
-            setattr(owner, attribute, new.to(value.dtype))
-        except (NotImplementedError, RuntimeError, ValueError) as error:
-            raise ValueError(f"its parametrization takes no such weight ({error})") from error
-        kept = getattr(owner, attribute)
-        # A normalizing parametrization (spectral, orthogonal) gives back another weight than was written.
-        if not torch.allclose(kept, new.to(kept.dtype), rtol=1e-3, atol=1e-6):
-            raise ValueError("its parametrization normalizes what is written")
-        value.copy_(kept)
+    Example:
+        >>> weight, taken = nn.Parameter(torch.ones(4, 2)), Taken()
+        >>> rows = [Target(name="w", value=part, stored=(weight,), write=print) for part in (weight[:2], weight[2:])]
+        >>> taken.add(rows[0], by="first")
+        >>> taken.by(rows[0]), taken.by(rows[1])
+        ('first', '')
+    """
 
-    return write
+    def __init__(self) -> None:
+        self._by: dict[nn.Parameter, str] = {}
+        self._parts: dict[nn.Parameter, torch.Tensor] = {}
+
+    def by(self, target: Target) -> str:
+        """Who set a part of this target; empty if nobody did."""
+        for parameter in target.stored:
+            if parameter in self._parts:
+                if bool(_part(self._parts[parameter], target.value).any()):
+                    return self._by[parameter]
+            elif parameter in self._by:
+                return self._by[parameter]
+        return ""
+
+    def add(self, target: Target, *, by: str) -> None:
+        """This target was set by the call of this name."""
+        for parameter in target.stored:
+            self._by[parameter] = by
+            if target.value._base is parameter and target.value.numel() < parameter.numel():
+                size = parameter.untyped_storage().nbytes() // parameter.element_size()
+                taken = self._parts.setdefault(parameter, torch.zeros(size, dtype=torch.bool, device=parameter.device))
+                _part(taken, target.value).fill_(True)
+
+
+def _part(whole: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
+    return whole.as_strided(view.size(), view.stride(), view.storage_offset())

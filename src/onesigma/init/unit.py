@@ -12,7 +12,7 @@ from torch import nn
 from onesigma._errors import GainError
 from onesigma.init.fillers import normal_
 from onesigma.init.recurrent import draw_recurrent_
-from onesigma.init.targets import Owners, Target, find_target
+from onesigma.init.targets import Owners, Taken, Target, find_target
 from onesigma.model.capture import Listener, Recorder, Site
 from onesigma.model.edits import Edit
 from onesigma.model.graph import Call, Graph
@@ -59,7 +59,7 @@ class UnitScale(Listener):
         self.recorder: Recorder | None = None
         self.edits: list[Edit] = []
         self.saved: dict[nn.Parameter, torch.Tensor] = {}
-        self._set: dict[str, str] = {}
+        self._taken = Taken()
         self._drawn: dict[int, tuple[Target, Call, Draw]] = {}
 
     def before(self, site: Site) -> None:
@@ -102,8 +102,8 @@ class UnitScale(Listener):
             return target
         if any(fnmatchcase(name, pattern) for pattern in self.skip for name in (call.layer, target.name)):
             return "skipped as asked"
-        if target.name in self._set:
-            return f"reused: set when {self._set[target.name]!r} ran"
+        if earlier := self._taken.by(target):
+            return f"reused: set when {earlier!r} ran"
         if target.name in self.zeros:
             return "intended zero: it gates a branch or opens a head, and stays zero"
         if not call.fan_in:
@@ -124,7 +124,7 @@ class UnitScale(Listener):
             self._put_back(*target.stored)
             self._refuse(call, str(error))
             return
-        self._set[target.name] = call.name
+        self._taken.add(target, by=call.name)
         _keep_padding(site, target)
         self._zero_bias(site)
         if draw.goal:
@@ -158,15 +158,13 @@ class UnitScale(Listener):
         if reasons or not plain:
             self._refuse(call, reasons[0] if reasons else "it has no weights")
             return
-        for target in plain.values():
+        fresh = {role: torch.zeros_like(target.value) for role, target in plain.items()}
+        names = {role: target.name for role, target in plain.items()}
+        how = draw_recurrent_(fresh, op=call.op, seed=self.seed, names=names)
+        for role, target in plain.items():
             self._save(*target.stored)
-            self._set[target.name] = call.name
-        how = draw_recurrent_(
-            {role: target.value for role, target in plain.items()},
-            op=call.op,
-            seed=self.seed,
-            names={role: target.name for role, target in plain.items()},
-        )
+            self._taken.add(target, by=call.name)
+            target.write(fresh[role])
         self.edits.append(Edit(layer=call.name, action="draw gates", reason=how))
 
     @property
@@ -194,6 +192,8 @@ def feeding_gain(graph: Graph, call: Call) -> tuple[float, str]:
 
     A dropout on the way, where it is active, divides the second moment by 1 − p and the gain follows.
     """
+    if not call.inputs:
+        return 1.0, "a constant"
     path = graph.source(call)
     gain, name = 1.0, "input" if path.end is None else path.end.op
     if path.end is not None and path.end.kind == "activation" and path.end.function is not None:

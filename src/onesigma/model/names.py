@@ -1,17 +1,16 @@
 """Canonical names: one per module, parameter and buffer, whatever the model is wrapped in."""
 
-import re
 from collections.abc import Iterator
 
 import torch
 from torch import nn
 
-__all__ = ["canonical_name", "module_names", "parameter_names", "tensor_names", "unwrapped"]
+from onesigma.numbers.keys import TRANSPARENT, canonical_name, without_parametrization
+
+__all__ = ["canonical_name", "module_names", "parameter_names", "tensor_names", "tied_names", "unwrapped"]
 
 # Containers that hold the real module under `.module`; by class name, so that no distributed package is imported.
 _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "AveragedModel", "FullyShardedDataParallel"})
-_TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-_ORIGINAL = re.compile(r"parametrizations\.([^.]+)\.original(?=\d*$)(\d*)")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -29,19 +28,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if inner is None:
             return model
         model = inner
-
-
-def canonical_name(name: str) -> str:
-    """A name as `named_parameters` gives it, without the segments that wrappers and parametrizations add.
-
-    Example:
-        >>> canonical_name("_orig_mod.fc.parametrizations.weight.original")
-        'fc.weight'
-        >>> canonical_name("fc.parametrizations.weight.original1")
-        'fc.weight.original1'
-    """
-    kept = ".".join(part for part in name.split(".") if part not in _TRANSPARENT)
-    return _ORIGINAL.sub(lambda found: found[1] + (f".original{found[2]}" if found[2] else ""), kept)
 
 
 def module_names(model: nn.Module) -> dict[nn.Module, str]:
@@ -68,6 +54,17 @@ def parameter_names(model: nn.Module) -> dict[str, torch.Tensor]:
     return _named(model, kind="_parameters")
 
 
+def tied_names(model: nn.Module) -> dict[str, str]:
+    """Of every parameter that stands under two names: the first → the second."""
+    names: dict[int, list[str]] = {}
+    for module, path in _walk(model, path=""):
+        for name, tensor in module._parameters.items():
+            if tensor is not None:
+                names.setdefault(id(tensor), []).append(_joined(path, name))
+    found = {id(tensor): list(dict.fromkeys(names[id(tensor)])) for tensor in model.parameters()}
+    return {first: second for first, second, *_ in (each for each in found.values() if len(each) > 1)}
+
+
 def _named(model: nn.Module, *, kind: str) -> dict[str, torch.Tensor]:
     seen: set[int] = set()
     found: dict[str, torch.Tensor] = {}
@@ -75,8 +72,13 @@ def _named(model: nn.Module, *, kind: str) -> dict[str, torch.Tensor]:
         for name, tensor in getattr(module, kind).items():
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
-                found[canonical_name(f"{path}.{name}" if path else name)] = tensor
+                found[_joined(path, name)] = tensor
     return found
+
+
+def _joined(path: str, name: str) -> str:
+    # Wrappers are already left out by what they are; a user's own "module" is a name like any other.
+    return without_parametrization(f"{path}.{name}" if path else name)
 
 
 def _walk(module: nn.Module, *, path: str) -> Iterator[tuple[nn.Module, str]]:
@@ -84,5 +86,5 @@ def _walk(module: nn.Module, *, path: str) -> Iterator[tuple[nn.Module, str]]:
     for name, child in module._modules.items():
         if child is None:
             continue
-        hidden = name in _TRANSPARENT or (name == "module" and type(module).__name__ in _WRAPPERS)
+        hidden = name in TRANSPARENT or (name == "module" and type(module).__name__ in _WRAPPERS)
         yield from _walk(child, path=path if hidden else f"{path}.{name}" if path else name)

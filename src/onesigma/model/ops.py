@@ -16,7 +16,8 @@ class Op:
 
     Attributes:
         name: Canonical name: `torch.relu_`, `Tensor.relu` and `F.relu` are all "relu".
-        kind: Its group, as in `Record.kind`; "arithmetic" and "matmul" are decided by what they are called with.
+        kind: Its group, as in `Record.kind`; "arithmetic", "matmul", "extreme" and "selection" are decided by what they
+            are called with.
         arguments: Names of the positional arguments, in order.
     """
 
@@ -42,6 +43,10 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
         "addmm baddbmm addbmm addmv": "bias input other",
         "einsum": "equation",
         "tensordot": "input other dims",
+        "grouped_mm _grouped_mm": "input other offs bias",
+        "scaled_mm _scaled_mm": "input other",
+        "linalg_multi_dot chain_matmul": "tensors",
+        "linalg_vecdot vdot": "input other",
     },
     "embedding": {
         "embedding": "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse",
@@ -62,8 +67,11 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
         "clamp clip": "input min max",
         "clamp_min": "input min",
         "clamp_max": "input max",
-        "exp expm1 log log1p log2 log10 sqrt rsqrt reciprocal abs square erf erfc sinh cosh tan atan asinh": "input",
+        "exp exp2 expm1 log log1p log2 log10 sqrt rsqrt reciprocal abs square erf erfc erfinv": "input",
+        "sinh cosh tan atan asin acos asinh acosh atanh sinc i0 digamma lgamma": "input",
+        "logit": "input eps",
         "pow": "input exponent",
+        "round floor ceil trunc frac": "input",
         "softmax log_softmax softmin gumbel_softmax": "input dim",
     },
     "norm": {
@@ -80,10 +88,12 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
         "addcmul addcdiv": "input tensor1 tensor2",
         "lerp": "input end weight",
     },
-    "scale": {"neg": "input"},
+    "extreme": {"maximum minimum fmax fmin logaddexp logaddexp2": "input other"},
+    "selection": {"where": "condition input other", "masked_fill": "input mask value"},
+    "scale": {"neg positive conj": "input"},
     "product": {"glu": "input dim"},
     "attention": {
-        "scaled_dot_product_attention": "query key value attn_mask dropout_p is_causal",
+        "scaled_dot_product_attention flex_attention": "query key value attn_mask dropout_p is_causal",
         "multi_head_attention_forward": "query key value embed_dim num_heads",
     },
     "recurrent": {
@@ -102,29 +112,34 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
     "dropout": {
         "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout": "input p training",
     },
-    "concat": {"cat concat concatenate stack hstack vstack dstack": "tensors dim"},
+    "concat": {"cat concat concatenate stack hstack vstack dstack row_stack column_stack block_diag": "tensors dim"},
     "shape": {
         "view reshape flatten unflatten transpose permute t T mT H mH swapaxes swapdims movedim moveaxis": "input",
         "squeeze unsqueeze expand expand_as repeat repeat_interleave tile broadcast_to atleast_2d": "input",
         "chunk split split_with_sizes tensor_split unbind select narrow __getitem__ index_select gather": "input",
         "take_along_dim roll flip rot90 pad contiguous clone detach to float half bfloat16 double type": "input",
         "type_as view_as reshape_as unfold fold pixel_shuffle pixel_unshuffle channel_shuffle": "input",
-        "masked_fill masked_select tril triu diagonal view_as_real view_as_complex real imag data": "input",
+        "masked_select tril triu diagonal view_as_real view_as_complex real imag data": "input",
         "cpu cuda alias topk sort _pack_padded_sequence _pad_packed_sequence nan_to_num ravel diag": "input",
-        "where": "condition input other",
-        "__setitem__ index_put copy index_copy scatter masked_scatter": "input",
+        "take hsplit vsplit dsplit unsafe_split unsafe_chunk fliplr flipud diag_embed atleast_1d atleast_3d": "input",
+        "as_strided adjoint kthvalue msort affine_grid meshgrid resolve_conj resolve_neg": "input",
+        "fake_quantize_per_tensor_affine fake_quantize_per_channel_affine fused_moving_avg_obs_fake_quant": "input",
+        "quantize_per_tensor quantize_per_channel dequantize": "input",
+        "__setitem__ index_put copy index_copy scatter masked_scatter index_fill fill_diagonal": "input",
+        "select_scatter slice_scatter diagonal_scatter": "input src",
     },
     "reduce": {
         "mean sum amax amin max min logsumexp var std norm prod cumsum cumprod median nanmean nansum": "input dim",
+        "cummax cummin logcumsumexp quantile nanquantile nanmedian mode aminmax diff trace dist renorm": "input dim",
         "linalg_norm linalg_vector_norm var_mean std_mean scatter_add index_add scatter_reduce": "input dim",
-        "cosine_similarity pairwise_distance cdist": "input other",
+        "cosine_similarity pairwise_distance cdist pdist": "input other",
     },
     # Results that say where or how many, not how much.
     "discrete": {
         "eq ne lt le gt ge greater greater_equal less less_equal not_equal isnan isinf isfinite isin": "input other",
         "logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not bitwise_xor": "input other",
         "and or invert xor any all argmax argmin argsort one_hot bincount nonzero unique searchsorted": "input",
-        "long int bool short byte": "input",
+        "long int bool short byte histc count_nonzero sign sgn signbit bucketize multinomial bernoulli": "input",
     },
     "loss": {
         "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy kl_div": "input target",
@@ -165,11 +180,29 @@ _ALIASES: Mapping[str, str] = {
     "_threshold": "threshold",
     "getitem": "__getitem__",
     "setitem": "__setitem__",
+    "special_logit": "logit",
+    "special_erf": "erf",
+    "special_erfc": "erfc",
+    "special_erfinv": "erfinv",
+    "special_exp2": "exp2",
+    "special_expm1": "expm1",
+    "special_log1p": "log1p",
+    "special_logsumexp": "logsumexp",
+    "arctan": "atan",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arcsinh": "asinh",
+    "arctanh": "atanh",
+    "native_layer_norm": "layer_norm",
+    "native_dropout": "dropout",
+    "_grouped_mm": "grouped_mm",
+    "_scaled_mm": "scaled_mm",
 }
 
 # The same names with their arguments in another order.
 _OVERRIDES: Mapping[Callable[..., Any], Op] = {
     torch.batch_norm: Op("batch_norm", "norm", ("input", "weight", "bias", "running_mean", "running_var")),
+    torch.native_batch_norm: Op("batch_norm", "norm", ("input", "weight", "bias", "running_mean", "running_var")),
     torch.instance_norm: Op("instance_norm", "norm", ("input", "weight", "bias", "running_mean", "running_var")),
 }
 
@@ -182,6 +215,8 @@ _QUERIES_TEXT = """
     __hash__ __contains__ __iter__ __reversed__ __array__
     zeros ones empty full eye arange linspace rand randn randint randperm zeros_like ones_like empty_like full_like
     rand_like randn_like randint_like new_zeros new_ones new_empty new_full new_tensor
+    tril_indices triu_indices logspace hann_window hamming_window normal uniform random exponential geometric cauchy
+    log_normal cartesian_prod combinations
 """
 _QUERIES = frozenset(_QUERIES_TEXT.split())
 

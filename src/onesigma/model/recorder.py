@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -183,10 +184,12 @@ class Recorder(TorchFunctionMode):
                 return _multi_head_attention_forward(*args, **kwargs)
         op = op_of(func)
         if op is None:
-            return func(*args, **kwargs)
+            return self._made_of_nothing(func(*args, **kwargs))
         with torch._C.DisableTorchFunction():  # Other modes need not see how we look at tensors.
             operands = Operands.of(op, args, kwargs, self._origins)
-            is_signal = op.kind != "discrete" and (op.kind in _ALWAYS or bool(operands.calls))
+            is_signal = op.kind != "discrete" and (
+                op.kind in _ALWAYS or bool(operands.calls) or self._maps_a_constant(operands)
+            )
             site = self._site(func, operands) if operands.origins and is_signal else None
             if site is not None:
                 for listener in self.listeners:
@@ -194,19 +197,38 @@ class Recorder(TorchFunctionMode):
             versions = {id(tensor): _version(tensor) for tensor in operands.tensors.values()}
         output = func(*args, **kwargs)
         if not operands.origins:
-            return output
+            is_known = op.kind != "unknown" and all(tensor in self._origins for tensor in operands.tensors.values())
+            return self._made_of_nothing(output) if is_known else output
         with torch._C.DisableTorchFunction():
             if site is None:
                 return self._follow(operands, output)
             in_place = is_in_place(func) or bool(operands.arguments.get("inplace"))
             return self._record(site, operands, output, versions=versions, in_place=in_place)
 
+    def _made_of_nothing(self, output: Any) -> Any:
+        """Remember that zeros, noise and what is computed from them alone came about before our eyes."""
+        if isinstance(output, torch.Tensor) and output not in self._origins:
+            self._origins[output] = Origin()
+        return output
+
+    def _maps_a_constant(self, operands: Operands) -> bool:
+        """Positions that the model makes up itself go through a weight: the weight is no constant then, but a layer."""
+        if operands.op.kind != "matmul" or any(type(module) is ParametrizationList for module, _ in self._stack):
+            return False
+        factors = [name for name in operands.tensors if name != "bias"]
+        weights = [name for name in operands.names if isinstance(self._parameters[name], nn.Parameter)]
+        return bool(weights) and any(name not in operands.origins for name in factors)
+
     def _follow(self, operands: Operands, output: Any) -> Any:
         """Remember what `output` was made from, where it is no signal: weights being computed, masks, indices."""
         call = next(iter(operands.calls), None)
         derived = operands.op.kind != "shape" or any(origin.derived for origin in operands.origins.values())
         origin = Origin(
-            call=call, names=() if operands.calls else operands.names, derived=derived, discrete=call is not None
+            call=call,
+            names=() if operands.calls else operands.names,
+            derived=derived,
+            discrete=call is not None,
+            compared=operands.compared,
         )
         arguments = {id(tensor) for tensor in operands.tensors.values()}
         for tensor in tensors_in(output):
@@ -297,7 +319,8 @@ class Recorder(TorchFunctionMode):
         for listener in self.listeners:
             output = listener.after(replace(site, call=call), output)
         # What came back untouched, as from a dropout in eval mode, still is what it was.
-        origin = Origin(call=call.index, discrete=not operands.signals and call.kind not in _ALWAYS)
+        is_discrete = not operands.signals and call.kind not in _ALWAYS
+        origin = Origin(call=call.index, discrete=is_discrete, compared=is_discrete and operands.compared)
         for tensor in () if returned else (*tensors_in(output), *(made if changed else ())):
             self._remember(tensor, origin, changed=changed)
         return output

@@ -17,6 +17,9 @@ __all__ = ["Operands", "Origin", "attributes_of", "fan_of_call", "kind_of", "par
 _NO_FAN = Fan(0, 0)
 _LOOKUPS = frozenset({"__getitem__", "index_select", "gather"})
 _ADDITIONS = frozenset({"add", "sub", "rsub", "lerp"})
+_COMPARISONS = frozenset(
+    {"eq", "ne", "lt", "le", "gt", "ge", "greater", "greater_equal", "less", "less_equal", "not_equal", "sign", "sgn"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +31,19 @@ class Origin:
         names: Canonical names of the parameters and buffers it was computed from, where no data went into it.
         derived: It was computed from them, and is neither one of them nor a view of one.
         discrete: It is made of integers or booleans alone, as a mask is: it says where, not how much.
+        compared: It says where a signal is larger than another, so that selecting by it is a nonlinearity.
     """
 
     call: int | None = None
     names: tuple[str, ...] = ()
     derived: bool = False
     discrete: bool = False
+    compared: bool = False
+
+    @property
+    def is_constant(self) -> bool:
+        """The model made it of nothing, before our eyes."""
+        return self.call is None and not self.names
 
     @property
     def is_signal(self) -> bool:
@@ -70,12 +80,19 @@ class Operands:
             elif isinstance(value, (tuple, list)):
                 tensors |= {f"{name}.{i}": tensor for i, tensor in enumerate(tensors_in(value))}
         found = {name: origins.get(tensor) for name, tensor in tensors.items()}
-        return Operands(op, arguments, tensors, {name: origin for name, origin in found.items() if origin is not None})
+        known = {name: origin for name, origin in found.items() if origin is not None and not origin.is_constant}
+        return Operands(op, arguments, tensors, known)
 
     @property
     def signals(self) -> tuple[Origin, ...]:
         """Origins of what carries values of the data."""
         return tuple(origin for origin in self.origins.values() if origin.is_signal)
+
+    @property
+    def compared(self) -> bool:
+        """An argument says where signals compare, or this call makes it so."""
+        compares = self.op.name in _COMPARISONS and bool(self.signals)
+        return compares or any(origin.compared for origin in self.origins.values())
 
     @property
     def calls(self) -> tuple[int, ...]:
@@ -98,6 +115,14 @@ def kind_of(operands: Operands, *, after_attention: bool = False) -> str:
             return "linear" if is_linear else "attention" if len(operands.signals) > 1 else "scale"
         case "arithmetic" if len(operands.signals) > 1:
             return "join" if op.name in _ADDITIONS else "product"
+        case "arithmetic" if operands.compared and operands.signals:
+            return "activation"
+        case "extreme":
+            return "reduce" if len(operands.signals) > 1 else "activation"
+        case "selection" if operands.compared and operands.signals:
+            return "activation"
+        case "selection":
+            return "concat" if len(operands.signals) > 1 else "shape"
         case "arithmetic":
             divides_by_signal = op.name == "rdiv" or (op.name == "div" and "input" not in origins)
             return "unknown" if divides_by_signal else "scale"
@@ -199,15 +224,34 @@ def _fan_of_einsum(operands: Operands, *, weight: str) -> Fan:
 
 def pointwise(op: Op, arguments: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """The activation as a function of one tensor, its constants bound; None where it is not pointwise."""
+    if op.kind == "extreme":
+        return _extreme(op, arguments)
     if op.kind != "activation" or "softm" in op.name:
         return None
     if op.name == "prelu":
         slope = arguments["weight"]
         return lambda x: torch.where(x > 0, x, x * slope.detach().mean().to(x))
-    constants = {name: value for name, value in arguments.items() if name in op.arguments[1:] and name != "inplace"}
+    constants = {name: _number(value) for name, value in arguments.items() if name in op.arguments[1:]}
+    constants.pop("inplace", None)
     if any(isinstance(value, torch.Tensor) for value in constants.values()):
         return None
     if op.name == "rrelu":
         constants = {**constants, "training": False}
     function: Callable[..., torch.Tensor] = getattr(F, op.name, None) or getattr(torch, op.name)
     return (lambda x: function(x, **constants)) if constants else function
+
+
+def _extreme(op: Op, arguments: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """max(x, c) of a signal and a number, whichever stands first; None for two signals."""
+    numbers = [value for value in map(_number, arguments.values()) if not isinstance(value, torch.Tensor)]
+    if len(numbers) != 1:
+        return None
+    function: Callable[..., torch.Tensor] = getattr(torch, op.name)
+    return lambda x: function(x, torch.as_tensor(numbers[0], dtype=x.dtype, device=x.device))
+
+
+def _number(value: Any) -> Any:
+    """A constant tensor of one element as the number it holds; everything else as it is."""
+    # Not of a subclass: a fake or a sharded tensor has no value that could be read here.
+    is_plain = type(value) is torch.Tensor and value.numel() == 1 and not value.requires_grad and not value.is_meta
+    return value.item() if is_plain else value

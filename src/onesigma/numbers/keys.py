@@ -7,9 +7,10 @@ from hashlib import blake2b
 
 from onesigma._errors import ConfigError
 
-__all__ = ["canonical_name", "key_of", "keys_of"]
+__all__ = ["TRANSPARENT", "canonical_name", "key_of", "keys_of", "without_parametrization"]
 
-_TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "parametrizations"})
+# What torch.compile, FSDP and activation checkpointing call the module that they wrap.
+TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 def canonical_name(name: str) -> str:
@@ -19,14 +20,26 @@ def canonical_name(name: str) -> str:
         >>> canonical_name("module._orig_mod.fc.parametrizations.weight.original0")
         'fc.weight'
     """
-    parts = name.split(".")
-    if "parametrizations" in parts and parts[-1] in ("original", "original0"):
-        parts = parts[:-1]
-    kept = [part for part in parts if part not in _TRANSPARENT]
+    kept = [part for part in without_parametrization(name).split(".") if part not in TRANSPARENT]
     # Further in, "module" is a name like any other.
     while len(kept) > 1 and kept[0] == "module":
         kept = kept[1:]
     return ".".join(kept)
+
+
+def without_parametrization(name: str) -> str:
+    """The name of the weight that a parametrization computes, for the first of the tensors it is computed from.
+
+    Example:
+        >>> [without_parametrization(f"fc.parametrizations.weight.original{i}") for i in ("", "0", "1")]
+        ['fc.weight', 'fc.weight', 'fc.weight.original1']
+    """
+    parts = name.split(".")
+    if "parametrizations" not in parts:
+        return name
+    if parts[-1] in ("original", "original0"):
+        parts = parts[:-1]
+    return ".".join(part for part in parts if part != "parametrizations")
 
 
 def key_of(seed: int, name: str) -> int:
