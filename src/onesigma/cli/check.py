@@ -17,9 +17,11 @@ from onesigma.cli._model import build_model, find_factory
 from onesigma.cli._out import write_repair
 from onesigma.cli._settings import settings, with_baseline
 from onesigma.cli._stats import report_stats
+from onesigma.measure import SUFFIXES
 from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
-from onesigma.workflows import Problem, Repair, check_table, problem_from_file, repair
+from onesigma.rules import Config
+from onesigma.workflows import Problem, Repair, check_table, check_weights, problem_from_file, repair
 
 __all__ = ["check"]
 
@@ -28,7 +30,11 @@ Format = Literal["text", "json", "html", "sarif", "github", "junit"]
 
 def check(
     model: Annotated[
-        str, typer.Argument(help="package.module:factory or file.py:factory; with --stats the data.", metavar="MODEL")
+        str,
+        typer.Argument(
+            help="package.module:factory, file.py:factory, or a file of weights; with --stats the data.",
+            metavar="MODEL",
+        ),
     ],
     data: Annotated[
         Path | None, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.", show_default=False)
@@ -98,25 +104,36 @@ def check(
         onesigma check my_model.py:build --data wine.csv --ignore "INI:head.*,NRM606" --limit "ACT301:gate*=0.9"
         onesigma check my_model.py:build --data wine.csv --baseline onesigma-baseline.json --write-baseline
         onesigma check my_model.py:build --data wine.csv --baseline onesigma-baseline.json
+        onesigma check weights.safetensors                    # nothing is run: NaN, statistics, dead and equal units
         onesigma check --stats inputs.json new_trips.parquet
     """
     if stats is not None:
         raise typer.Exit(report_stats(stats, str(data or model), applied=applied))
+    asked = settings(
+        config=config, select=select, ignore=ignore, limits=limit or (), fail_on=fail_on, baseline=baseline
+    )
+    judging = {"select": asked.select, "ignore": asked.ignore, "limits": asked.limits}
+    if Path(model).suffix.lower() in SUFFIXES:
+        if data is not None or fix:
+            raise ConfigError(
+                f"{model} holds weights alone, which are only looked at; --data and --fix need a factory."
+            )
+        report = check_weights(model, **judging)
+        meta = replace(report.meta, model=model, command=_command(), date=_now())
+        report = _accepting(replace(report, meta=meta, fail_on=asked.fail_on), asked, write=write_baseline)
+        _show(report, format=format)
+        raise typer.Exit(report.exit_code)
     if data is None:
         raise ConfigError("--data is missing: the table to measure the model on, such as --data wine.csv.")
     if fix and out is None:
         raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
     if (norm or unsafe_fixes or out) and not fix:
         raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
-    asked = settings(
-        config=config, select=select, ignore=ignore, limits=limit or (), fail_on=fail_on, baseline=baseline
-    )
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.
     torch.manual_seed(seed)
     network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
-    judging = {"select": asked.select, "ignore": asked.ignore, "limits": asked.limits}
     done: Repair | None = None
     if fix:
         with Console(stderr=True).status("measure") as status:
@@ -128,10 +145,8 @@ def check(
     else:
         report = check_table(network, problem, seed=seed, **judging)
     report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=asked.fail_on)
-    report, said = with_baseline(report, path=asked.baseline, write=write_baseline)
+    report = _accepting(report, asked, write=write_baseline)
     _show(report, format=format)
-    if said:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(escape(said))
     if done is not None and out is not None:
         written = write_repair(replace(done, report=report), out, spec=model, problem=problem, norm=norm)
         Console(stderr=format != "text").print(written)
@@ -143,11 +158,27 @@ def _described(report: Report, *, model: str, data: Path, problem: Problem, seed
         report.meta,
         model=model,
         data=f"{data} ({len(problem.inputs)} rows, {problem.num_features} columns; {problem.describe()})",
-        command=shlex.join(["onesigma", *sys.argv[1:]]),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=_command(),
+        date=_now(),
         seed=seed,
     )
     return replace(report, meta=meta, fail_on=fail_on)
+
+
+def _accepting(report: Report, asked: Config, *, write: bool) -> Report:
+    """The report without what the baseline accepts; how much that is goes to stderr."""
+    report, said = with_baseline(report, path=asked.baseline, write=write)
+    if said:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(escape(said))
+    return report
+
+
+def _command() -> str:
+    return shlex.join(["onesigma", *sys.argv[1:]])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _show(report: Report, *, format: Format) -> None:

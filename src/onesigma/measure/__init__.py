@@ -3,5 +3,7 @@
 from onesigma.measure.contrasts import contrasted
 from onesigma.measure.losses import criterion_of
 from onesigma.measure.passes import measure
+from onesigma.measure.states import measure_state
+from onesigma.measure.weight_files import SUFFIXES, load_weights
 
-__all__ = ["contrasted", "criterion_of", "measure"]
+__all__ = ["SUFFIXES", "contrasted", "criterion_of", "load_weights", "measure", "measure_state"]

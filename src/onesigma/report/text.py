@@ -81,6 +81,9 @@ def _verdict(report: "Report") -> Iterator[Text]:
 
 def _scope(report: "Report") -> str:
     summary = report.summary
+    if not report.trace.records and report.trace.parameters:
+        tensors = plural(len(report.trace.parameters), "tensor")
+        return f"{tensors} · {plural(summary.parameters, 'value')} · nothing was run"
     facts = [clean(report.meta.data), plural(summary.layers, "layer"), plural(summary.num_samples, "sample")]
     return " · ".join([*filter(None, facts), "training mode" if report.trace.training else "eval mode"])
 

@@ -7,7 +7,8 @@ For every batch norm, per channel, the running statistics (r, s) against the mea
 0.3, warning beyond 0.7 (a variance off by a factor 2, or a mean by half a std), error beyond 2.3 (a factor 10, or 1.6
 std). Where channels were not measured, all of them together: |ln(E[x²] / (mean of s + mean of r²))|. Below 100 values
 per channel one step milder. In training mode, where running statistics are not in use yet, a warning at most, and a
-note while more than a twentieth of the start is left in the average; nothing if they were never updated.
+note while more than a twentieth of the start is left in the average; nothing if they were never updated. In stored
+weights: a negative variance is an error, statistics that were never updated or reach 1e8 are a warning.
 `onesigma.norm.gap` says which layer costs what, and why. Source: reports of running statistics that are still near
 (0, 1) after a few steps.
 
@@ -35,23 +36,26 @@ Ioffe & Szegedy 2015, algorithm 2, https://arxiv.org/abs/1502.03167; chemprop is
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, Severity, figure
 from onesigma.rules._lag import MOST_LEFT
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._statistics import distance, doubtful_statistics
 
 __all__ = ["RULE"]
 
+_FIX = "onesigma.norm.calibrate_(model, batches)"
 _ENOUGH_VALUES = 100
-
-_OF_A_MEAN = 1.4
-"""Half a std of the mean weighs as much as a factor 2 of the variance."""
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
-    """Compare running statistics with what the norm reads."""
+    """Compare running statistics with what the norm reads; where nothing was run, with what can be true at all."""
+    for layer, distance, severity, message in doubtful_statistics(trace):
+        more: dict[str, Any] = {"at_least": severity, "at_most": severity, "confidence": "exact", "fix": _FIX}
+        yield from RULE.found(layer, distance, limits=limits, message=message, **more)
     for norm in trace.of_kind("batch_norm"):
         mean, var = (trace.parameter(norm.parameters.get(role, "")) for role in ("running_mean", "running_var"))
         at_most = _at_most(norm)
@@ -63,7 +67,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         values = norm.input.count // max(norm.shape[1] if len(norm.shape) > 1 else 1, 1)
         yield from RULE.found(
             norm,
-            _distance(norm, measured / promised),
+            distance(norm, ratio=measured / promised),
             limits=limits,
             slack=1 + 3 / math.sqrt(norm.input.num_samples) if norm.input.num_samples else 1.0,
             milder=values < _ENOUGH_VALUES,
@@ -71,7 +75,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             message=_message(norm, promised, measured, is_fresh=mean.value.rms == 0 and var.value.std == 0),
             expected="running statistics of the data it normalizes",
             confidence=f"{values} values per channel",
-            fix="onesigma.norm.calibrate_(model, batches)",
+            fix=_FIX,
         )
 
 
@@ -82,13 +86,6 @@ def _at_most(norm: Record) -> Severity | None:
     if int(norm.attributes.get("updates", 0)) <= 2:
         return None
     return "info" if float(norm.attributes.get("start_left", 0.0)) > MOST_LEFT else "warning"
-
-
-def _distance(norm: Record, ratio: float) -> float:
-    """Per channel where that was measured, else by the ratio of both second moments."""
-    if "mean_gap" not in norm.attributes:
-        return abs(math.log(ratio))
-    return max(float(norm.attributes["var_gap"]), _OF_A_MEAN * float(norm.attributes["mean_gap"]))
 
 
 def _message(norm: Record, promised: float, measured: float, *, is_fresh: bool) -> str:

@@ -3,21 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from onesigma._errors import ConfigError
+from onesigma._errors import BatchError, ConfigError
 from onesigma._typing import Batches, Loss
-from onesigma.measure import contrasted, measure
+from onesigma.measure import contrasted, load_weights, measure, measure_state
 from onesigma.model.batches import iterate_batches
+from onesigma.model.trace import Trace
 from onesigma.report.report import Report
 from onesigma.report.summary import Meta
 from onesigma.rules import Finding, Limits, judge
 from onesigma.workflows.problem import Problem
 from onesigma.workflows.updates import MakeOptimizer, train_copy
 
-__all__ = ["SAMPLE_ROWS", "check", "check_table"]
+__all__ = ["SAMPLE_ROWS", "check", "check_table", "check_weights"]
 
 # A table is judged on at most so many rows; its statistics are always those of all rows.
 SAMPLE_ROWS = 2048
@@ -27,8 +29,8 @@ _OF_TRAINING = ("ACT302", "NRM602", "NUM901")
 
 
 def check(
-    model: nn.Module,
-    batches: Batches,
+    model: nn.Module | Mapping[str, Any],
+    batches: Batches | None = None,
     *,
     loss: Loss | str | None = None,
     optimizer: MakeOptimizer | None = None,
@@ -44,7 +46,8 @@ def check(
     mode it arrives in, and is afterwards what it was, bit for bit.
 
     Args:
-        model: Any module, on any device.
+        model: Any module, on any device. Or a state_dict: then nothing is run, and its weights and running statistics
+            are judged by themselves; see `check_weights` for a file.
         batches: A tensor, `(inputs, targets)`, `((a, b), targets)`, keyword inputs, or an iterable of those, of which
             the first is looked at, and the first `steps` are trained on.
         loss: A callable `loss(output, targets)`, a loss module, a name such as "cross_entropy"; None takes the `.loss`
@@ -62,6 +65,7 @@ def check(
         BatchError: There is no batch that the model can be fed with.
         CaptureError: The model or the loss raised; the message names the last call that ran.
         ConfigError: An unknown code, limit or loss; or `steps` without an optimizer or a loss.
+        ModelError: A state_dict without a tensor.
 
     Example:
         >>> import torch
@@ -70,10 +74,14 @@ def check(
         >>> report.findings[0].code, report.exit_code
         ('INP101', 1)
     """
+    judging: dict[str, Any] = {"select": select, "ignore": ignore, "limits": limits}
+    if isinstance(model, Mapping) and not isinstance(model, nn.Module):
+        return _judged_state(measure_state(model), **judging)
+    if batches is None:
+        raise BatchError("check: a model is measured on batches: check(model, (inputs, targets), loss=…).")
     if steps and optimizer is None:
         raise ConfigError("check: steps needs an optimizer=lambda params: torch.optim.Adam(params, lr=1e-3).")
     held = list(iterate_batches(batches, limit=max(steps, 1)))
-    judging: dict[str, Any] = {"select": select, "ignore": ignore, "limits": limits}
     trace = contrasted(measure(model, held[0], loss=loss), model, held[0], loss=loss)
     findings: tuple[Finding, ...] = ()
     if optimizer is not None and steps:
@@ -87,6 +95,28 @@ def check(
 
 def _later(finding: Finding, *, steps: int) -> Finding:
     return replace(finding, message=f"After {steps} steps on a copy: {finding.message}")
+
+
+def check_weights(path: str | Path, **judging: Any) -> Report:
+    """Judge a file of weights without running anything: safetensors, or what `torch.save` wrote.
+
+    NaN and infinite values, running statistics that were never updated or cannot be true, units that are copies of one
+    another, constant or all zero. Nothing in the file is executed; it is mapped into memory, a tensor at a time.
+
+    Args:
+        path: Of the file.
+        judging: `select`, `ignore` and `limits` of `check`.
+
+    Raises:
+        SourceError: No such file, another format, a file that is damaged, or one that wants to run code.
+        ModelError: It holds no tensor by name.
+        ConfigError: An unknown code or limit.
+    """
+    return _judged_state(measure_state(load_weights(Path(path)), name=Path(path).name), **judging)
+
+
+def _judged_state(trace: Trace, **judging: Any) -> Report:
+    return Report(trace=trace, findings=judge(trace, **judging), meta=Meta(versions=_versions()))
 
 
 def check_table(model: nn.Module, problem: Problem, *, seed: int = 0, **judging: Any) -> Report:

@@ -29,6 +29,9 @@ def header(report: "Report") -> Html:
     called = "" if report.trace.model == "Sequential" else report.trace.model
     title = called or meta.model or report.trace.model or "Model"
     facts += ["training mode" if report.trace.training else "eval mode", meta.date]
+    if not report.trace.records and report.trace.parameters:
+        tensors = plural(len(report.trace.parameters), "tensor")
+        facts = [tensors, plural(summary.parameters, "value"), "nothing was run", meta.date]
     return tag(
         "header",
         tag("p", "one", tag("b", "sigma"), class_="wordmark"),

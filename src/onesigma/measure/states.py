@@ -1,0 +1,127 @@
+"""A state_dict, measured without a model: what can be told of weights and running statistics that lie on a disk."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from onesigma._errors import ModelError
+from onesigma.model.signals import Ledger
+from onesigma.model.trace import ParameterRecord, Signal, Trace
+
+__all__ = ["measure_state", "tensors_of_state"]
+
+# What people call the weights among the other things that they save.
+_USUAL = ("state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weights", "ema")
+
+
+def measure_state(state: Mapping[str, Any] | Iterable[tuple[str, torch.Tensor]], *, name: str = "state_dict") -> Trace:
+    """A trace of parameters alone, in the order of the state; nothing is run and no gradient is known.
+
+    Rows are compared by their weights only. Tensors of integers are left out, but for `num_batches_tracked`, and so are
+    masks of zero and minus infinity.
+
+    Args:
+        state: A state_dict, what was saved around one, or pairs of name and tensor.
+        name: How the trace calls it.
+
+    Raises:
+        ModelError: There is no tensor in it.
+
+    Example:
+        >>> from torch import nn
+        >>> trace = measure_state(nn.Linear(3, 2).state_dict())
+        >>> [parameter.name for parameter in trace.parameters], trace.records
+        (['weight', 'bias'], ())
+    """
+    pairs = tensors_of_state(state).items() if isinstance(state, Mapping) else state
+    records = tuple(record for name, tensor in pairs if (record := _record(name, tensor)) is not None)
+    return Trace(model=name, parameters=records, training=False)
+
+
+def tensors_of_state(state: Mapping[Any, Any]) -> Mapping[str, torch.Tensor]:
+    """The tensors by name: of the mapping itself, or of the mapping in it that looks most like a model's.
+
+    Raises:
+        ModelError: There is no tensor in it.
+    """
+    found = [(key, tensors) for key, tensors in _levels(state, depth=3) if tensors]
+    if not found:
+        raise ModelError(f"The state holds no tensor by name; wanted model.state_dict(), got the keys {_keys(state)}.")
+    return max(found, key=lambda each: (each[0] in _USUAL, len(each[1])))[1]
+
+
+def _levels(value: Any, *, depth: int, key: str = "state_dict") -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    if not isinstance(value, Mapping):
+        return
+    named = {name: part for name, part in value.items() if isinstance(name, str) and isinstance(part, torch.Tensor)}
+    if named:
+        yield key, named
+    for name, part in value.items() if depth else ():
+        yield from _levels(part, depth=depth - 1, key=str(name))
+
+
+def _keys(state: Mapping[Any, Any]) -> str:
+    names = [repr(key)[:40] for key in list(state)[:5]]
+    return f"{', '.join(names)} …" if len(state) > 5 else ", ".join(names) or "of an empty mapping"
+
+
+def _record(name: str, tensor: torch.Tensor) -> ParameterRecord | None:
+    if tensor.device.type == "meta" or not tensor.numel():
+        return None
+    with torch.no_grad():
+        values = tensor.detach()
+        values = values.dequantize() if values.is_quantized else values
+        values = values.to_dense() if values.layout != torch.strided else values
+        if name.endswith("num_batches_tracked"):
+            return _counter(name, int(values.reshape(-1)[0]))
+        if not (values.is_floating_point() or values.is_complex()):
+            return None
+        # Narrow floats have hardly any arithmetic of their own.
+        values = values.float() if values.is_floating_point() and values.element_size() < 4 else values
+        if _is_mask(values):
+            return None
+        ledger = Ledger()
+        slot = ledger.add(values)
+        ledger.collect()
+        record = ParameterRecord(
+            name=name, shape=tuple(tensor.shape), value=ledger.moments(slot).signal(), trainable=False
+        )
+        return _with_rows(record, values) if values.dim() > 1 and values.is_floating_point() else record
+
+
+def _counter(name: str, count: int) -> ParameterRecord:
+    value = Signal(count=1, mean=count, std=0.0, rms=abs(count), minimum=count, maximum=count)
+    return ParameterRecord(name=name, shape=(), value=value, trainable=False)
+
+
+def _is_mask(values: torch.Tensor) -> bool:
+    """Zero where attention may look and −inf where it may not."""
+    if not values.is_floating_point() or not bool(torch.isneginf(values).any()):
+        return False
+    return bool(((values == 0) | torch.isneginf(values)).all())
+
+
+def _with_rows(record: ParameterRecord, values: torch.Tensor) -> ParameterRecord:
+    rows = values.reshape(values.shape[0], -1)
+    low, high = rows.amin(1), rows.amax(1)
+    is_zero = (low == 0) & (high == 0)
+    is_constant = (low == high) & ~is_zero & (rows.shape[1] > 1)
+    # Rows of zeros are their own case: a gate that starts shut, a unit that was pruned.
+    return replace(
+        record,
+        duplicate_rows=_duplicates(rows[~is_zero]) / len(rows),
+        constant_rows=int(is_constant.sum()) / len(rows),
+        zero_rows=int(is_zero.sum()) / len(rows),
+    )
+
+
+def _duplicates(rows: torch.Tensor) -> int:
+    """How many rows have a twin. Sums come first: rows that differ there need no second look."""
+    _, place, count = torch.unique(rows.sum(1), return_inverse=True, return_counts=True)
+    suspects = rows[count[place] > 1]
+    if not len(suspects):
+        return 0
+    _, count = torch.unique(suspects, dim=0, return_counts=True)
+    return int(count[count > 1].sum())

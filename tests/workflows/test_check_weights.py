@@ -1,0 +1,125 @@
+"""Weights that lie on a disk, judged without a model."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import onesigma
+from onesigma._errors import BatchError
+from onesigma.cli import main
+from onesigma.report.report import Report
+from onesigma.workflows import check_weights
+
+
+def trained() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
+        for _ in range(40):
+            model(torch.randn(16, 3, 8, 8))
+        return model
+
+
+def found(model: nn.Module) -> list[tuple[str, str, str]]:
+    return [(each.code, each.severity, each.layer) for each in onesigma.check(model.state_dict()).findings]
+
+
+def test_healthy_weights_are_clean() -> None:
+    assert found(trained()) == []
+
+
+def _nan(model: nn.Sequential) -> None:
+    model[0].weight[2, 1] = math.nan
+
+
+def _infinite(model: nn.Sequential) -> None:
+    model[4].bias[0] = math.inf
+
+
+def _alike(model: nn.Sequential) -> None:
+    model[4].weight[3] = model[4].weight[1]
+
+
+def _constant(model: nn.Sequential) -> None:
+    model[4].weight[2] = 0.01
+
+
+def _zero(model: nn.Sequential) -> None:
+    model[4].weight.zero_()
+
+
+def _fresh(model: nn.Sequential) -> None:
+    model[1].reset_running_stats()
+
+
+def _negative(model: nn.Sequential) -> None:
+    model[1].running_var[3] = -0.1
+
+
+def _huge(model: nn.Sequential) -> None:
+    model[1].running_mean[3] = 1e9
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (_nan, ("NUM901", "error", "0")),
+        (_infinite, ("NUM901", "error", "4")),
+        (_alike, ("INI204", "warning", "4")),
+        (_constant, ("INI204", "warning", "4")),
+        (_zero, ("INI204", "warning", "4")),
+        (_fresh, ("NRM602", "warning", "1")),
+        (_negative, ("NRM602", "error", "1")),
+        (_huge, ("NRM602", "warning", "1")),
+    ],
+)
+def test_what_is_wrong_is_found_at_its_layer(
+    spoil: Callable[[nn.Sequential], None], expected: tuple[str, str, str]
+) -> None:
+    model = trained()
+    with torch.no_grad():
+        spoil(model)
+    assert found(model) == [expected]
+
+
+def test_pruned_rows_and_few_batches_are_no_warning() -> None:
+    model = trained()
+    with torch.no_grad():
+        model[4].weight[:3] = 0
+        model[1].num_batches_tracked.fill_(5)
+    assert found(model) == [("NRM602", "info", "1")]
+
+
+def test_a_file_is_judged_like_the_state_in_it_and_in_every_format(tmp_path: Path) -> None:
+    model = trained()
+    with torch.no_grad():
+        _nan(model)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    report = check_weights(tmp_path / "weights.pt")
+    assert report.findings == onesigma.check(model.state_dict()).findings
+    assert Report.from_json(report.to_json()) == report
+    for form in (report.to_text(), report.to_html(), report.to_sarif(), report.to_github(), report.to_junit()):
+        assert "NUM901" in form
+
+
+def test_a_model_needs_batches() -> None:
+    with pytest.raises(BatchError, match="measured on batches"):
+        onesigma.check(trained())
+
+
+def test_the_command_looks_at_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = trained()
+    torch.save(model.state_dict(), tmp_path / "good.pt")
+    with torch.no_grad():
+        _nan(model)
+    torch.save(model.state_dict(), tmp_path / "bad.pt")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    for name, code in (("good.pt", 0), ("bad.pt", 1), ("text.safetensors", 2)):
+        with pytest.raises(SystemExit) as left:
+            main(["check", str(tmp_path / name)])
+        assert left.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
