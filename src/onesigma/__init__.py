@@ -7,6 +7,7 @@ from onesigma._errors import (
     BatchError,
     CaptureError,
     ConfigError,
+    EngineError,
     FanError,
     GainError,
     ModelError,
@@ -20,7 +21,6 @@ from onesigma._errors import (
     SourceError,
 )
 from onesigma.init.initialize import initialize_
-from onesigma.inputs import standardize
 from onesigma.measure import measure
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.fan import Fan, fan
@@ -31,6 +31,7 @@ from onesigma.numbers.meanfield import CriticalPoint, critical_point
 from onesigma.report.report import Report
 from onesigma.rules import Finding, Limits
 from onesigma.workflows import check
+from onesigma.workflows.standardize import standardize
 
 __all__ = [
     "ActivationMoments",
@@ -40,6 +41,7 @@ __all__ = [
     "CriticalPoint",
     "Edit",
     "Edits",
+    "EngineError",
     "Fan",
     "FanError",
     "Finding",

@@ -4,6 +4,7 @@ __all__ = [
     "BatchError",
     "CaptureError",
     "ConfigError",
+    "EngineError",
     "FanError",
     "GainError",
     "ModelError",
@@ -44,6 +45,10 @@ class ModelError(OnesigmaError, ValueError):
 
 class SourceError(OnesigmaError, ValueError):
     """A data source that cannot be read as asked: file, column, type or row."""
+
+
+class EngineError(OnesigmaError, RuntimeError):
+    """A pass that Dask, Ray, Spark or other processes could not finish; nothing of it was counted."""
 
 
 class ScalerFileError(OnesigmaError, ValueError):

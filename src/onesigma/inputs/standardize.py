@@ -19,7 +19,7 @@ from onesigma.inputs.sources.columns import close_to, listed
 from onesigma.inputs.standard import StandardScaler
 from onesigma.numbers.columns import Columns
 
-__all__ = ["Engine", "Fitted", "Method", "NonFinite", "fit_scaler", "provenance_of", "standardize"]
+__all__ = ["Engine", "Fitted", "Method", "NonFinite", "fit_scaler", "provenance_of", "standardize", "warn_left_out"]
 
 Method: TypeAlias = Literal["standard", "minmax", "maxabs", "robust"]
 NonFinite: TypeAlias = Literal["raise", "ignore"]
@@ -77,10 +77,7 @@ def standardize(
         ([100.0], [100000.0])
     """
     table = open_source(source, columns, decimal=decimal, axis=axis, field=field)
-    if table.left_out:
-        told = "; ".join(f"{name!r} is {why}" for name, why in list(table.left_out.items())[:4])
-        more = f"; and {len(table.left_out) - 4} more" if len(table.left_out) > 4 else ""
-        warn(f"{table.description}: left out {told}{more}. Say which with columns=.", OnesigmaWarning, stacklevel=2)
+    warn_left_out(table, stacklevel=3)
     fitted = fit_scaler(
         table,
         method=method,
@@ -91,6 +88,15 @@ def standardize(
         **parameters,
     )
     return fitted.scaler
+
+
+def warn_left_out(table: Source, *, stacklevel: int) -> None:
+    """Warn about columns that were not chosen, with the reason of each."""
+    if table.left_out:
+        told = "; ".join(f"{name!r} is {why}" for name, why in list(table.left_out.items())[:4])
+        more = f"; and {len(table.left_out) - 4} more" if len(table.left_out) > 4 else ""
+        words = f"{table.description}: left out {told}{more}. Say which with columns=."
+        warn(words, OnesigmaWarning, stacklevel=stacklevel)
 
 
 class Fitted(NamedTuple):

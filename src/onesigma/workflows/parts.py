@@ -1,0 +1,133 @@
+"""What an engine is given: parts of a table, the state of a part, and the way a state travels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from onesigma._errors import OnesigmaError
+from onesigma.inputs.scan import Statistic
+from onesigma.inputs.sources import Block, Shard, open_source
+
+__all__ = ["Parcel", "Part", "Summary", "join", "parts_of"]
+
+_TRIES = 3
+_PART_BYTES = (1 << 20, 256 << 20)  # least and most, where shards allow
+
+
+class Packable(Protocol):
+    """A state that knows its canonical bytes."""
+
+    def to_bytes(self) -> bytes: ...
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self: ...
+
+
+S = TypeVar("S", bound=Packable)
+
+
+class Parcel(Generic[S]):
+    """A state on its way: within a process the object itself, between processes its canonical bytes."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: S) -> None:
+        self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (type(self.state), self.state.to_bytes())
+
+
+def _unpacked(kind: type[S], data: bytes) -> Parcel[S]:
+    return Parcel(kind.from_bytes(data))
+
+
+def join(left: Parcel[Any] | None, right: Parcel[Any] | None) -> Parcel[Any] | None:
+    """Return the state of both; None is that of no rows."""
+    if left is None or right is None:
+        return left or right
+    return Parcel(left.state.merge(right.state))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Shards that are read in one go: the first from block `skip` on."""
+
+    shards: tuple[Shard, ...]
+    skip: int = 0
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all rows, a few megabytes at a time."""
+        for index, shard in enumerate(self.shards):
+            yield from shard.blocks(0 if index else self.skip)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The state of a part, or of any table that the one door takes: what runs on the workers.
+
+    A part that fails is read again from its beginning: what it had counted is dropped with it.
+
+    Attributes:
+        of: The state of a block.
+        merge: The state of both.
+        names: Columns to take from a table; parts have their own.
+        axis: See `open_source`.
+        field: See `open_source`.
+    """
+
+    of: Callable[[Block], Any]
+    merge: Callable[[Any, Any], Any]
+    names: tuple[str, ...] = ()
+    axis: int | None = None
+    field: str | int | None = None
+
+    @classmethod
+    def by(cls, statistic: Statistic[Any], **reading: Any) -> Self:
+        """Return the summary of a statistic."""
+        return cls(of=statistic.of, merge=statistic.merge, **reading)
+
+    def __call__(self, part: Any) -> Parcel[Any] | None:  # noqa: D102
+        for _ in range(_TRIES - 1):
+            try:
+                return self._once(part)
+            except Exception as error:
+                if isinstance(error, OnesigmaError) and not isinstance(error.__cause__, OSError):
+                    raise  # The data are wrong, not the moment.
+        return self._once(part)
+
+    def _once(self, part: Any) -> Parcel[Any] | None:
+        states = map(self.of, self._blocks(part))
+        first = next(states, None)
+        return None if first is None else Parcel(reduce(self.merge, states, first))
+
+    def _blocks(self, part: Any) -> Iterator[Block]:
+        if isinstance(part, Part):
+            return part.blocks()
+        if hasattr(part, "__len__") and not len(part):
+            return iter(())  # Perhaps without columns, too.
+        return open_source(part, list(self.names), axis=self.axis, field=self.field).blocks()
+
+
+def parts_of(shards: Sequence[Shard], *, workers: int, skip: int = 0) -> list[Part]:
+    """Return the shards as parts of about equal size, several for each worker.
+
+    Args:
+        shards: In order.
+        workers: How many parts run at once.
+        skip: Blocks of the first shard that are counted already.
+    """
+    sizes = [shard.num_bytes for shard in shards]
+    least, most = _PART_BYTES
+    wanted = min(max(sum(size or 0 for size in sizes) // (32 * workers), least), most)
+    parts: list[Part] = []
+    group: list[Shard] = []
+    filled = 0
+    for shard, size in zip(shards, sizes, strict=True):
+        group.append(shard)
+        filled += wanted if size is None else size
+        if filled >= wanted or shard is shards[-1]:
+            parts.append(Part(shards=tuple(group), skip=0 if parts else skip))
+            group, filled = [], 0
+    return parts
