@@ -53,9 +53,9 @@ _ENOUGH_VALUES = 100
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare running statistics with what the norm reads; where nothing was run, with what can be true at all."""
-    for layer, distance, severity, message in doubtful_statistics(trace):
+    for layer, value, severity, message in doubtful_statistics(trace):
         more: dict[str, Any] = {"at_least": severity, "at_most": severity, "confidence": "exact", "fix": _FIX}
-        yield from RULE.found(layer, distance, limits=limits, message=message, **more)
+        yield from RULE.found(layer, value, limits=limits, message=message, **more)
     for norm in trace.of_kind("batch_norm"):
         mean, var = (trace.parameter(norm.parameters.get(role, "")) for role in ("running_mean", "running_var"))
         at_most = _at_most(norm)
