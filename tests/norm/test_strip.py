@@ -1,6 +1,7 @@
 """A bias before a BatchNorm does nothing, and only such a one is removed."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from onesigma._errors import NoEffectWarning
 from onesigma.model.state import fingerprint
-from onesigma.norm import strip_biases_
+from onesigma.norm import freeze_, strip_biases_
 
 
 def seeded(*shape: int) -> torch.Tensor:
@@ -144,6 +145,72 @@ def test_the_optimizer_forgets_the_bias_and_gets_it_back_with_undo() -> None:
     assert fingerprint(model) == before
     assert list(map(id, optimizer.param_groups[0]["params"])) == order
     assert bias in optimizer.state
+
+
+def test_a_frozen_norm_of_freeze_and_one_in_eval_mode_keep_the_bias() -> None:
+    for hold in (freeze_, lambda norm: norm.eval()):
+        model = warmed_up(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU()), seeded(32, 5))
+        hold(model[1])
+        with pytest.warns(NoEffectWarning):
+            (edit,) = strip_biases_(model, seeded(32, 5))
+        assert not edit.applied
+        assert model[0].bias is not None
+
+
+class Nested(nn.Module):
+    """Layer and norm in different parts of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.ModuleDict({"fc": nn.Linear(5, 4), "norms": nn.ModuleList([nn.BatchNorm1d(4)])})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body["norms"][0](self.body["fc"](x)).relu()
+
+
+@pytest.mark.parametrize("make", [Nested, lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU())])
+def test_a_checkpoint_with_the_bias_loads_and_computes_what_it_computed(make: Callable[[], nn.Module]) -> None:
+    x = seeded(64, 5)
+    model, other = make(), warmed_up(make(), x)
+    saved = {key: value.clone() for key, value in other.state_dict().items()}
+    edits = strip_biases_(model, x)
+    model.load_state_dict(other.state_dict())
+    torch.testing.assert_close(model.eval()(x), other.eval()(x))
+    assert all(value.equal(saved[key]) for key, value in other.state_dict().items())  # the checkpoint is as it was
+    model.load_state_dict(copy.deepcopy(model).state_dict())  # and one without the bias loads as it is
+    torch.testing.assert_close(model(x), other(x))
+    edits.undo()
+    model.load_state_dict(other.state_dict())
+    assert torch.equal(model(x), other(x))
+
+
+def test_one_part_of_a_checkpoint_loads_into_its_part_of_the_model() -> None:
+    x = seeded(64, 5)
+    model, other = Nested(), warmed_up(Nested(), x)
+    strip_biases_(model, x)
+    model.body.load_state_dict(other.body.state_dict())
+    torch.testing.assert_close(model.eval()(x), other.eval()(x))
+
+
+def test_adam_moves_a_canceled_bias_by_whole_steps_and_sgd_does_not() -> None:
+    """The gradient is rounding; Adam divides it by its own size, so a step is up to lr long whatever the gradient."""
+
+    def drift(make: Callable[..., torch.optim.Optimizer], lr: float) -> float:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(20, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 1))
+        optimizer = make(model.parameters(), lr=lr)
+        x, y, start = seeded(512, 20), seeded(512, 1), model[0].bias.detach().clone()
+        for step in range(100):
+            rows = slice(64 * (step % 8), 64 * (step % 8) + 64)
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+        return (model[0].bias.detach() - start).abs().mean().item()
+
+    with torch.random.fork_rng():
+        # A hundred float32 gradients of rounding size, 2^-24 of gradients of order one, times the rate.
+        assert drift(torch.optim.SGD, 5e-2) < 100 * 5e-2 * 2**-20
+        assert drift(torch.optim.Adam, 1e-2) > 1e-2  # more than one whole step away
 
 
 def test_the_gradient_of_a_canceled_bias_is_rounding() -> None:

@@ -1,8 +1,9 @@
 """`strip_biases_`: remove the biases that a BatchNorm takes out again, each proven by a probe."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
 from onesigma.model.names import module_names, unwrapped
 from onesigma.model.state import random_state_preserved
+from onesigma.norm.migration import StrippedBias
 from onesigma.norm.proof import Twin, outputs_of, relative_change
 from onesigma.norm.removal import bias_of, remove_bias
 
@@ -43,7 +45,8 @@ def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.
     by a probe: on a float64 copy, in training mode, the bias is shifted by about one std of its layer's output, and
     neither the output of the model nor that of any norm may move beyond rounding. That rules out zero padding, ReLU,
     active dropout, frozen norms and outputs that are read elsewhere, without a list of them. Removal sets
-    `layer.bias = None` and `running_mean -= bias`, so that both modes compute what they computed.
+    `layer.bias = None` and `running_mean -= bias`, so that both modes compute what they computed; checkpoints that
+    still have the bias load in the same way.
 
     Args:
         model: Any module that can be run and copied.
@@ -156,7 +159,9 @@ def _removed(
 ) -> Edits:
     before = outputs_of(model, batch)
     sizes = [float(bias_of(each.layer).detach().abs().max()) for each in redundant]
-    undo = tuple(remove_bias(each.layer, each.norms, model=model, optimizer=optimizer) for each in redundant)
+    names = {module: name for name, module in model.named_modules()}
+    undo = [remove_bias(each.layer, each.norms, model=model, optimizer=optimizer) for each in redundant]
+    undo += [_follow_checkpoints(model, each, names) for each in redundant]
     error = relative_change(before, outputs_of(model, batch)) if redundant else 0.0
     edits = (
         Edit(
@@ -169,4 +174,16 @@ def _removed(
         )
         for each, size in zip(redundant, sizes, strict=True)
     )
-    return Edits(tuple(edits), undo)
+    return Edits(tuple(edits), tuple(undo))
+
+
+def _follow_checkpoints(model: nn.Module, candidate: _Candidate, names: Mapping[nn.Module, str]) -> Callable[[], None]:
+    """Let checkpoints with the bias load; the hook is on the innermost module that has the layer and its norms."""
+    layer, norms = names[candidate.layer], [names[norm] for norm in candidate.norms]
+    parents = zip(*(name.split(".")[:-1] for name in (layer, *norms)), strict=False)
+    owner = ".".join(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, parents))
+    start = len(owner) + 1 if owner else 0
+    hook = StrippedBias(bias=f"{layer[start:]}.bias", means=tuple(f"{norm[start:]}.running_mean" for norm in norms))
+    handle = model.get_submodule(owner).register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]
+    remove: Callable[[], None] = handle.remove
+    return remove
