@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # DESIGN: names that tests and documents rely on.
 PROMISED = {
     "gain", "activation_moments", "critical_point", "fan", "init", "initialize_", "measure", "check",
-    "norm", "standardize", "inputs",
+    "norm", "standardize", "inputs", "predict",
 }  # fmt: skip
 
 OPTIONAL = ("datasketches", "onnx", "onnxruntime", "onnxscript", "PIL", "polars", "duckdb", "dask", "ray", "pyspark")

@@ -24,6 +24,7 @@ from onesigma.init.initialize import initialize_
 from onesigma.measure import measure
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.fan import Fan, fan
+from onesigma.model.prediction import PredictedRecord, Prediction, predict
 from onesigma.model.trace import Trace
 from onesigma.numbers.activation_moments import ActivationMoments, activation_moments
 from onesigma.numbers.gain import gain
@@ -53,6 +54,8 @@ __all__ = [
     "OnesigmaError",
     "OnesigmaWarning",
     "OutputError",
+    "PredictedRecord",
+    "Prediction",
     "Report",
     "ReportFileError",
     "ScalerFileError",
@@ -69,6 +72,7 @@ __all__ = [
     "inputs",
     "measure",
     "norm",
+    "predict",
     "standardize",
 ]
 

@@ -1,0 +1,176 @@
+"""How the values of one feature at two positions of a sample go together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from onesigma.model.prediction.unpredictable import Unpredictable
+
+__all__ = ["Kernel", "blended"]
+
+_MOST_DENSE = 4096  # positions; a matrix of correlations is of that size squared
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Correlation of what differs between samples, from position to position, averaged over features.
+
+    Attributes:
+        grid: Extent of the positions: () for one, (T,) for tokens, (H, W) for maps. P positions in all, and site
+            n·P + p is position p of sample n.
+        values: (P, P), or, where only the distance counts, (2H − 1, 2W − 1) with distance 0 in the middle.
+    """
+
+    grid: tuple[int, ...]
+    values: torch.Tensor
+
+    @staticmethod
+    def independent(*grid: int) -> "Kernel":
+        """No position knows of another."""
+        if len(grid) < 2:
+            return Kernel(grid, torch.eye(math.prod(grid)))
+        values = torch.zeros(tuple(2 * size - 1 for size in grid))
+        values[tuple(size - 1 for size in grid)] = 1.0
+        return Kernel(grid, values)
+
+    @property
+    def num_positions(self) -> int:
+        """P."""
+        return math.prod(self.grid)
+
+    @property
+    def by_distance(self) -> bool:
+        """Whether only the distance of two positions counts."""
+        return len(self.grid) > 1 and self.values.shape == tuple(2 * size - 1 for size in self.grid)
+
+    def between(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Correlation of two sites; 0 for those of two samples."""
+        count = self.num_positions
+        found = self._at(first % count, second % count)
+        return torch.where(first // count == second // count, found, torch.zeros(()))
+
+    def _at(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        if not self.by_distance:
+            return self.values[first, second]
+        index = []
+        for size in reversed(self.grid):
+            index.append(first % size - second % size + size - 1)
+            first, second = first // size, second // size
+        return self.values[tuple(reversed(index))]
+
+    def mapped(self, coefficients: Sequence[float]) -> "Kernel":
+        """Σ coefficients[k]·ρ^k."""
+        total = torch.zeros_like(self.values)
+        for coefficient in reversed(coefficients):
+            total = total * self.values + coefficient
+        return replace(self, values=total)
+
+    def dense(self) -> "Kernel":
+        """The same as a matrix."""
+        if not self.by_distance:
+            return self
+        if self.num_positions > _MOST_DENSE:
+            raise Unpredictable(f"positions that mix freely: {self.num_positions} are more than {_MOST_DENSE}")
+        sites = torch.arange(self.num_positions)
+        return replace(self, values=self._at(sites[:, None], sites[None, :]))
+
+    def on(self, *grid: int) -> "Kernel":
+        """The same positions as a map of this extent; correlations of equal distance are averaged."""
+        if grid == self.grid and (self.by_distance or len(grid) == 1):
+            return self
+        if math.prod(grid) != self.num_positions:
+            return Kernel.independent(*grid)
+        if len(grid) < 2:
+            return replace(self.dense(), grid=grid)
+        matrix = self.dense().values
+        sites = torch.arange(self.num_positions)
+        flat = torch.zeros(sites.shape[0], sites.shape[0], dtype=torch.long)
+        first, second = sites[:, None], sites[None, :]
+        scale = 1
+        for size in reversed(grid):
+            flat += (first % size - second % size + size - 1) * scale
+            first, second, scale = first // size, second // size, scale * (2 * size - 1)
+        total = torch.zeros(scale).index_add_(0, flat.reshape(-1), matrix.reshape(-1).float())
+        count = torch.zeros(scale).index_add_(0, flat.reshape(-1), torch.ones(flat.numel()))
+        return Kernel(grid, (total / count).reshape(tuple(2 * size - 1 for size in grid)))
+
+    def resized(self, stride: Sequence[float], grid: Sequence[int]) -> "Kernel":
+        """A map whose neighbors are `stride` apart on this one; below 1 it is a finer map, of repeated values."""
+        grid = tuple(grid)
+        if len(grid) < 2:
+            sites = (torch.arange(grid[0]) * stride[0]).long().clamp(max=self.num_positions - 1)
+            values = self.dense().values[sites[:, None], sites[None, :]]
+            return Kernel(grid, values.fill_diagonal_(1.0))
+        values = self.values
+        for axis, (size, step, old) in enumerate(zip(grid, stride, self.grid, strict=True)):
+            offsets = torch.arange(1 - size, size) * step
+            index = (offsets.round().long() + old - 1).clamp(0, 2 * old - 2)
+            values = values.index_select(axis, index)
+        return Kernel(grid, values)
+
+    def upsampled(self, stride: Sequence[int], grid: Sequence[int]) -> "Kernel":
+        """After a transposed convolution: outputs of two phases are made by different weights, so know nothing."""
+        finer = self.resized([1 / step for step in stride], grid)
+        if len(grid) < 2:
+            sites = torch.arange(grid[0])
+            keep = (sites[:, None] - sites[None, :]) % stride[0] == 0
+            return replace(finer, values=torch.where(keep, finer.values, torch.zeros(())))
+        values = finer.values.clone()
+        for axis, (size, step) in enumerate(zip(finer.grid, stride, strict=True)):
+            other = torch.arange(1 - size, size) % step != 0
+            values.index_fill_(axis, other.nonzero()[:, 0], 0.0)
+        return replace(finer, values=values)
+
+    def smoothed(self, window: Sequence[int]) -> tuple["Kernel", float]:
+        """After averaging windows, and the mean correlation within a window: by so much the variance shrinks."""
+        if len(self.grid) < 2:
+            values = _box_rows(_box_rows(self.dense().values, window[0]).T, window[0]).T
+        else:
+            values = _windowed(self.values, window)
+        peak = values.diagonal().mean() if len(self.grid) < 2 else values[tuple(size - 1 for size in self.grid)]
+        return replace(self, values=(values / peak.clamp(min=1e-12)).clamp(-1, 1)), float(peak)
+
+    def window(self, extent: Sequence[int]) -> torch.Tensor:
+        """Correlations of the positions of one window, (k, k)."""
+        extent = tuple(min(size, most) for size, most in zip(extent, self.grid, strict=True))
+        place = torch.arange(math.prod(extent))
+        sites, scale = torch.zeros_like(place), 1
+        for size, whole in zip(reversed(extent), reversed(self.grid), strict=True):
+            sites += place % size * scale
+            place, scale = place // size, scale * whole
+        return self._at(sites[:, None], sites[None, :])
+
+
+def _box_rows(values: torch.Tensor, size: int) -> torch.Tensor:
+    """Running mean down the rows, windows cut at the ends."""
+    padded = F.avg_pool1d(values.T.unsqueeze(1), size, 1, size // 2, count_include_pad=False)
+    return padded[:, 0, : values.shape[0]].T
+
+
+def _windowed(values: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
+    """Mean over all pairs of positions, one in each of two windows, for every distance of the windows."""
+    for axis, size in enumerate(window):
+        moved = values.movedim(axis, -1)
+        flat = F.pad(moved.reshape(-1, 1, moved.shape[-1]), (size - 1, size - 1), mode="replicate")
+        flat = F.avg_pool1d(F.avg_pool1d(flat, size, 1), size, 1)
+        values = flat.reshape(moved.shape).movedim(-1, axis)
+    return values
+
+
+def blended(kernels: Sequence[tuple[Kernel, float]]) -> Kernel:
+    """Of a sum of independent signals: correlations weighted by the signals' variances."""
+    total = sum(weight for _, weight in kernels)
+    main = max(kernels, key=lambda entry: entry[1])[0]
+    if len(kernels) == 1 or total <= 0:
+        return main
+    fitting = [(kernel, weight) for kernel, weight in kernels if kernel.num_positions == main.num_positions]
+    if any(kernel.values.shape != main.values.shape or kernel.grid != main.grid for kernel, _ in fitting):
+        fitting = [(kernel.on(*main.grid), weight) for kernel, weight in fitting]
+    if any(kernel.values.shape != main.values.shape for kernel, _ in fitting):
+        fitting = [(kernel.dense(), weight) for kernel, weight in fitting]
+    total = sum(weight for _, weight in fitting)
+    values = sum((kernel.values * (weight / total) for kernel, weight in fitting), torch.zeros(()))
+    return Kernel(fitting[0][0].grid, values)

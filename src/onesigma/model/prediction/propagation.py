@@ -1,0 +1,159 @@
+"""The listener that predicts: while the graph is captured, rules make results' signals from those of arguments."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from onesigma.model.batches import tensors_in
+from onesigma.model.capture import Listener, Recorder, Site
+from onesigma.model.ops import is_in_place, op_of
+from onesigma.model.prediction.inputs import input_signal, looked_up
+from onesigma.model.prediction.kernel import Kernel
+from onesigma.model.prediction.rules import rule_of
+from onesigma.model.prediction.signal import Known, Signal
+from onesigma.model.prediction.step import Step
+from onesigma.model.prediction.unpredictable import Unpredictable
+
+__all__ = ["Propagation", "Unknown"]
+
+
+class Unknown(str):
+    """Why nothing is known of a tensor."""
+
+
+def _is_signal(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _constant(value: torch.Tensor) -> Signal:
+    mean = value.detach().float()
+    sites = torch.zeros((), dtype=torch.long).expand(mean.shape)
+    return Signal(base_mean=mean, base_var=torch.zeros_like(mean), sites=sites, kernel=Kernel.independent())
+
+
+def _drawn(step: Step) -> Signal:
+    """A call on nothing but draws is made on each of them."""
+    signals = step.signals
+    first = next(iter(signals.values()))
+    assert first.draws is not None
+    results = [
+        step.again(**{name: signal.draws[k] for name, signal in signals.items() if signal.draws is not None})
+        for k in range(len(first.draws))
+    ]
+    return first.with_draws(torch.stack([next(tensors_in(result)) for result in results]))
+
+
+class Propagation(Listener):
+    """Follows the signals. No floating-point value of the running pass is read: only shapes, masks and indices are.
+
+    Attributes:
+        found: Call index → what is predicted of its result.
+        weights: Gives the values of a weight that the call reads; may be replaced by what is yet to be drawn.
+    """
+
+    def __init__(self, data: Mapping[torch.Tensor, tuple[torch.Tensor, bool]]) -> None:
+        self.found: dict[int, Signal | Unknown] = {}
+        self.recorder: Recorder | None = None
+        self._states: Any = WeakTensorKeyDictionary()
+        self._tokens: Any = WeakTensorKeyDictionary()
+        self._overwritten: torch.Tensor | None = None
+        for tensor, (values, has_values) in data.items():
+            if tensor.is_floating_point():
+                self._states[tensor] = input_signal(values, has_values=has_values, num_samples=tensor.shape[0])
+            else:
+                self._tokens[tensor] = values if has_values else values.to("meta")
+
+    def before(self, site: Site) -> None:
+        """Keep the constant that an in-place call is about to write a signal into."""
+        target = site.tensors.get("input")
+        writes = is_in_place(site.function) or bool(site.arguments.get("inplace"))
+        self._overwritten = target.clone() if writes and target is not None and target not in self._states else None
+
+    def after(self, site: Site, output: Any) -> Any:
+        """Predict the result of a call that has just run."""
+        made = [tensor for tensor in tensors_in(output) if isinstance(tensor, torch.Tensor)]
+        if not made and "input" in site.tensors:
+            made = [site.tensors["input"]]  # an assignment returns nothing
+        states = self.predicted(site, made)
+        floating = [tensor for tensor in made if _is_signal(tensor)]
+        for tensor, state in zip(floating, states, strict=False):
+            self._states[tensor] = state
+        if not states and floating and not (floating[0].is_meta or floating[0].is_complex()):
+            states = [_constant(floating[0])]  # no data went into it, as into the embedding of positions
+        self.found[site.call.index] = states[0] if states else Unknown("it has no floating-point result")
+        return output
+
+    def predicted(self, site: Site, made: list[torch.Tensor]) -> list[Signal | Unknown]:
+        """One state for each floating-point result; empty where the result is no signal."""
+        floating = [tensor for tensor in made if _is_signal(tensor)]
+        try:
+            states = self._by_rule(site, made)
+        except Unpredictable as found:
+            return [Unknown(str(found))] * len(floating)
+        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AssertionError) as error:
+            reason = f"{site.call.op}: the rule does not fit this call ({type(error).__name__}: {error})"
+            return [Unknown(reason)] * len(floating)
+        if any(tensor.is_complex() for tensor in floating):
+            return [Unknown(f"{site.call.op}: its result is complex")] * len(floating)
+        for state, tensor in zip(states, floating, strict=False):
+            if isinstance(state, Signal) and state.shape != tensor.shape:
+                came = f"{tuple(state.shape)} for {tuple(tensor.shape)}"
+                return [Unknown(f"{site.call.op}: the rule made shape {came}")] * len(floating)
+        return list(states)
+
+    def _by_rule(self, site: Site, made: list[torch.Tensor]) -> list[Signal | Unknown]:
+        known = {name: self.state(tensor) for name, tensor in site.tensors.items()}
+        for name, state in known.items():
+            if isinstance(state, Unknown):
+                return [Unknown(state if state.startswith("behind ") else f"behind {name}: {state}")] * len(made)
+        step = self.step(site, made)
+        if site.call.kind == "embedding" and not step.signals:
+            return self._embedded(site, step)
+        if not step.signals:
+            return []
+        signals = step.signals
+        if all(signal.draws is not None for signal in signals.values()):
+            return [_drawn(step)]
+        rule = rule_of(step)
+        if rule is None:
+            raise Unpredictable(f"no rule for {site.call.attributes.get('function', site.call.op)!r}")
+        found = rule(step)
+        return list(found) if isinstance(found, list) else [found]
+
+    def step(self, site: Site, made: list[torch.Tensor]) -> Step:
+        """The call as its rule sees it."""
+        known = {name: self.state(tensor) for name, tensor in site.tensors.items()}
+        if self._overwritten is not None:
+            known["input"] = Known(self._overwritten)
+        op = op_of(site.function)
+        assert op is not None
+        return Step(
+            call=site.call,
+            op=op,
+            function=site.function,
+            arguments=site.arguments,
+            known={name: state for name, state in known.items() if not isinstance(state, Unknown)},
+            shapes=[tensor.shape for tensor in made],
+        )
+
+    def state(self, tensor: torch.Tensor) -> Signal | Known | Unknown:
+        """What is known of a tensor that a call reads."""
+        if tensor in self._states:
+            found: Signal | Unknown = self._states[tensor]
+            return found
+        return Known(tensor)
+
+    def _embedded(self, site: Site, step: Step) -> list[Signal | Unknown]:
+        ids = next(tensor for name, tensor in site.tensors.items() if not tensor.is_floating_point())
+        if self.recorder is not None and self.recorder.index_of(ids) is None and not ids.is_meta:
+            return []  # positions, counted by the model itself: what they look up is no signal but known
+        table = step.value("weight") if "weight" in step.known else step.value("input")
+        if site.call.op not in ("embedding", "__getitem__", "index_select"):
+            raise Unpredictable(f"{site.call.op} has no rule yet")
+        shape = torch.Size((*ids.shape, table.shape[-1]))
+        data = self._tokens.get(ids)
+        if data is not None:
+            return [looked_up(table, data, shape=shape)]
+        return [looked_up(table, torch.empty(ids.shape, dtype=torch.long, device="meta"), shape=shape)]

@@ -1,0 +1,22 @@
+"""One rule per operation: what is predicted of its arguments in, what is predicted of its result out."""
+
+from collections.abc import Mapping
+
+from onesigma.model.prediction.rules.attention import ATTENTION
+from onesigma.model.prediction.rules.linear import LINEAR
+from onesigma.model.prediction.rules.norms import NORMS
+from onesigma.model.prediction.rules.pointwise import POINTWISE, activation
+from onesigma.model.prediction.rules.pools import POOLS
+from onesigma.model.prediction.rules.shapes import SHAPES
+from onesigma.model.prediction.step import Rule, Step
+
+__all__ = ["rule_of"]
+
+_RULES: Mapping[str, Rule] = {**LINEAR, **NORMS, **POINTWISE, **POOLS, **SHAPES, **ATTENTION}
+
+
+def rule_of(step: Step) -> Rule | None:
+    """The rule of a call; None where there is none."""
+    if step.call.kind == "activation" and step.call.function is not None:
+        return activation
+    return _RULES.get(step.call.op)

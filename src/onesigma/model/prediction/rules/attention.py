@@ -1,0 +1,192 @@
+"""Attention: weights from normal logits, and averages of values that go together."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from onesigma.model.prediction.draws import MOST_DRAWN, drawn
+from onesigma.model.prediction.kernel import Kernel
+from onesigma.model.prediction.rules.linear import LINEAR
+from onesigma.model.prediction.signal import Known, Signal, axis_role
+from onesigma.model.prediction.step import Rule, Step
+from onesigma.model.prediction.unpredictable import Unpredictable
+
+__all__ = ["ATTENTION"]
+
+
+def _softmax(step: Step) -> Signal:
+    """Of independent normal logits: weights are log-normal over their sum, which is nearly certain."""
+    x, dim = step.signal().plain, step.arguments.get("dim")
+    if dim is None:
+        raise Unpredictable("softmax without dim")
+    if step.call.op == "softmax" and step.call.kind != "attention" and x.base_mean.numel() <= MOST_DRAWN:
+        return drawn(x).mapped(lambda draw: torch.softmax(draw, int(dim)))
+    mean, var = softmax_moments(x.base_mean, x.base_var, dim=int(dim))
+    if step.call.op == "log_softmax":
+        whole = (x.base_mean + x.base_var / 2).logsumexp(int(dim), keepdim=True)
+        return x.fresh(x.base_mean - whole, x.base_var)
+    if step.call.op != "softmax":
+        raise Unpredictable(f"{step.call.op} has no rule yet")
+    return x.fresh(mean, var)
+
+
+def softmax_moments(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of softmax of independent normals.
+
+    With w = e^x, E[w] = e^{m + v/2} and E[w²] = e^{2m + 2v}; the weight w/(w + rest) is expanded about the mean of
+    the rest, which carries most of the sum.
+    """
+    shares = torch.softmax(mean + var / 2, dim)
+    # Beyond the point where one weight takes all, the log-normal tail is cut: a weight is never above 1.
+    second = torch.minimum((shares.square() * var.clamp(max=30).exp()), shares)
+    return shares, (second - shares.square()).clamp(min=0)
+
+
+def _attend(step: Step) -> Signal:
+    """softmax(q·kᵀ/√d + mask)·v, as torch's scaled_dot_product_attention computes it."""
+    query, key, value = (step.signal(name).plain for name in ("query", "key", "value"))
+    key, value = (_repeated(each, heads=query.shape[-3] if query.base_mean.dim() > 2 else 1) for each in (key, value))
+    width = query.shape[-1]
+    scale = step.arguments.get("scale") or 1 / math.sqrt(width)
+    logits = _logits(query, key, scale=float(scale))
+    mean, var = logits.base_mean, logits.base_var
+    allowed = _allowed(step, mean)
+    if allowed is not None:
+        mean = mean + allowed
+        var = torch.where(mean == -math.inf, torch.zeros(()), var)
+    weights = softmax_moments(mean, var, dim=-1)
+    dropped = float(step.arguments.get("dropout_p", 0.0))
+    if dropped:
+        weights = weights[0], (weights[1] + dropped * weights[0].square()) / (1 - dropped)
+    return _weighted(logits.fresh(*weights), value)
+
+
+def _repeated(x: Signal, *, heads: int) -> Signal:
+    """Keys and values shared by groups of heads, laid out for all of them."""
+    if x.base_mean.dim() < 4 or x.shape[-3] == heads:
+        return x
+    times = heads // x.shape[-3]
+    mean, var, sites = (each.repeat_interleave(times, -3) for each in (x.base_mean, x.base_var, x.sites))
+    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel)
+
+
+def _allowed(step: Step, logits: torch.Tensor) -> torch.Tensor | None:
+    """What is added to the logits by the masks."""
+    total = None
+    if step.arguments.get("is_causal"):
+        rows, columns = logits.shape[-2:]
+        total = torch.full((rows, columns), -math.inf).triu(1)
+    if isinstance(step.known.get("attn_mask"), Signal):
+        raise Unpredictable("attention: the mask depends on the data")
+    mask = step.optional("attn_mask")
+    if mask is not None:
+        mask = torch.zeros(mask.shape).masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else mask
+        total = mask if total is None else total + mask
+    return total
+
+
+def _logits(query: Signal, key: Signal, *, scale: float = 1.0) -> Signal:
+    """q·kᵀ: a sum over features, independent of one another."""
+    return _summed(query, key.base_mean.transpose(-1, -2), key.base_var.transpose(-1, -2), scale=scale)
+
+
+def _summed(left: Signal, mean: torch.Tensor, var: torch.Tensor, *, scale: float = 1.0) -> Signal:
+    """left @ right for a right side of this mean and variance, all terms independent."""
+    a, b = left.base_mean, left.base_var
+    made = b @ mean.square() + a.square() @ var + b @ var
+    product = a @ mean
+    sites = left.sites[..., :1].expand(product.shape)
+    return Signal(base_mean=product * scale, base_var=made * scale**2, sites=sites, kernel=left.kernel)
+
+
+def _weighted(weights: Signal, value: Signal) -> Signal:
+    """weights @ value, where the values' positions are summed over: how they go together counts."""
+    plain = _summed(weights, value.base_mean, value.base_var)
+    count = value.kernel.num_positions
+    line = value.sites.select(-1, 0)
+    if count == 1:
+        return plain
+    # The mean of the values is shared by all weights of a row; only its spread over positions makes variance.
+    shared = value.base_mean.mean(-2, keepdim=True)
+    apart = weights.base_var @ (value.base_mean - shared).square() + weights.base_var @ value.base_var
+    line = line.reshape(-1, line.shape[-1])[0]
+    correlations = value.kernel.between(line[:, None], line[None, :])
+    size = value.base_var.mean(-1).clamp(min=0).sqrt()
+    spread = weights.base_mean * size.unsqueeze(-2)
+    together = spread @ correlations @ spread.transpose(-1, -2)
+    profile = value.base_var.mean(-2, keepdim=True)
+    profile = profile / profile.mean(-1, keepdim=True).clamp(min=1e-30)
+    var = apart + together.diagonal(dim1=-2, dim2=-1).unsqueeze(-1) * profile
+    return Signal(base_mean=plain.base_mean, base_var=var, sites=plain.sites, kernel=_rows(weights, together, var))
+
+
+def _rows(weights: Signal, together: torch.Tensor, var: torch.Tensor) -> Kernel:
+    """Correlation of the results at two rows, averaged over samples and heads."""
+    kernel, rows = weights.kernel, weights.sites[..., 0]
+    covariance = together.reshape(-1, *together.shape[-2:]).mean(0)
+    variance = var.mean(-1).reshape(-1, var.shape[-2]).mean(0)
+    scale = variance.clamp(min=1e-30).sqrt()
+    correlations = (covariance / (scale[:, None] * scale[None, :])).clamp(-1, 1)
+    correlations = correlations.fill_diagonal_(1.0)
+    place = rows.reshape(-1, rows.shape[-1])[0] % kernel.num_positions
+    values = torch.eye(kernel.num_positions)
+    if kernel.num_positions > 1:
+        values[place[:, None], place[None, :]] = correlations
+    return Kernel(kernel.grid if not kernel.by_distance else (kernel.num_positions,), values)
+
+
+def _matmul(step: Step) -> Signal:
+    """A product of two signals: queries with keys, weights with values; else of a signal and a weight."""
+    if any(isinstance(value, Known) for name, value in step.known.items() if name != "bias") or len(step.signals) < 2:
+        return LINEAR["matmul"](step)  # type: ignore[return-value]
+    if step.call.op not in ("matmul", "bmm", "mm", "baddbmm"):
+        return _einsum(step)
+    left, right = step.signal("input").plain, step.signal("other").plain
+    return _sum_of_products(left, right)
+
+
+def _sum_of_products(left: Signal, right: Signal) -> Signal:
+    role = axis_role(right.sites, -2, num_positions=right.kernel.num_positions)
+    if role == "position":
+        return _weighted(left, right)
+    return _summed(left, right.base_mean, right.base_var)
+
+
+def _einsum(step: Step) -> Signal:
+    """An einsum of two signals, brought into the form of a product of matrices."""
+    equation = str(step.arguments.get("equation", "")).replace(" ", "")
+    names = list(step.signals)
+    if "->" not in equation or "..." in equation or len(names) != 2:
+        raise Unpredictable(f"{step.call.op} of two signals as {equation!r}")
+    read, written = equation.split("->")
+    first, second = read.split(",")
+    batch = [axis for axis in first if axis in second and axis in written]
+    summed = [axis for axis in first if axis in second and axis not in written]
+    rows, columns = [a for a in first if a not in second], [a for a in second if a not in first]
+    if len(summed) != 1 or len(rows) != 1 or len(columns) != 1 or set(written) != {*batch, *rows, *columns}:
+        raise Unpredictable(f"an einsum {equation!r} that is no product of matrices")
+    left = _ordered(step.signal(names[0]).plain, first, [*batch, *rows, *summed])
+    right = _ordered(step.signal(names[1]).plain, second, [*batch, *summed, *columns])
+    return _ordered(_sum_of_products(left, right), "".join([*batch, *rows, *columns]), list(written))
+
+
+def _ordered(x: Signal, axes: str, order: list[str]) -> Signal:
+    places = [axes.index(axis) for axis in order]
+    mean, var, sites = (each.permute(places) for each in (x.base_mean, x.base_var, x.sites))
+    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel)
+
+
+def _largest(step: Step) -> Signal:
+    """topk and sort: the order decides, so it is drawn; which came first in the running pass is not looked at."""
+    return drawn(step.signal()).mapped(lambda draw: step.again(input=draw)[0])
+
+
+ATTENTION: Mapping[str, Rule] = {
+    "topk": _largest,
+    "sort": _largest,
+    "softmax": _softmax,
+    "log_softmax": _softmax,
+    "scaled_dot_product_attention": _attend,
+    **dict.fromkeys(("matmul", "bmm", "mm", "einsum", "baddbmm"), _matmul),
+}

@@ -1,0 +1,215 @@
+"""Pools and reductions: how the values that are put together go with one another decides."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from onesigma.model.prediction.kernel import Kernel
+from onesigma.model.prediction.laws import Function, moments_through
+from onesigma.model.prediction.rules.linear import grid_sites
+from onesigma.model.prediction.signal import Signal
+from onesigma.model.prediction.step import Rule, Step
+from onesigma.model.prediction.unpredictable import Unpredictable
+
+__all__ = ["POOLS"]
+
+_DRAWS = 8192
+_KINDS, _ENDS = ("", "adaptive_"), ("", "_with_indices")
+_AVERAGES = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _axes(x: Signal, op: str) -> int:
+    count = int(next(letter for letter in op if letter.isdigit()))
+    if x.base_mean.dim() != count + 2:
+        raise Unpredictable(f"{op}: an input without an axis of samples")
+    return count
+
+
+def _per_axis(value: Any, count: int) -> tuple[int, ...]:
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
+    return values * count if len(values) == 1 else values
+
+
+def _average(step: Step) -> Signal:
+    x = step.signal().plain
+    count = _axes(x, step.call.op)
+    size = _per_axis(step.arguments["kernel_size"], count)
+    stride = _per_axis(step.arguments.get("stride") or size, count)
+    return _averaged(x, step.again(input=x.base_mean), step.again(input=x.base_var), size=size, stride=stride)
+
+
+def _averaged(
+    x: Signal, mean: torch.Tensor, var: torch.Tensor, *, size: Sequence[int], stride: Sequence[float]
+) -> Signal:
+    """Averages of windows: the variance of a window, averaged, times the mean correlation within it."""
+    kernel, together = x.kernel.on(*x.shape[2:]).smoothed(size)
+    grid = mean.shape[2:]
+    return Signal(
+        base_mean=mean, base_var=var * together, sites=grid_sites(mean.shape), kernel=kernel.resized(stride, grid)
+    )
+
+
+def _adaptive_average(step: Step) -> Signal:
+    x = step.signal().plain
+    count = _axes(x, step.call.op)
+    before = x.shape[2:]
+    mean, var = step.again(input=x.base_mean), step.again(input=x.base_var)
+    if math.prod(mean.shape[2:]) == 1:
+        return _mean_over(x, tuple(range(2, 2 + count)), keepdim=True)
+    stride = [a / b for a, b in zip(before, mean.shape[2:], strict=True)]
+    return _averaged(x, mean, var, size=[max(1, round(step)) for step in stride], stride=stride)
+
+
+@cache
+def _maximum_nodes(correlations: tuple[float, ...], size: int) -> tuple[tuple[float, float], ...]:
+    """Equally likely values of the maximum of standard normals with these correlations, by fixed draws."""
+    matrix = torch.tensor(correlations, dtype=torch.float64).reshape(size, size)
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    root = vectors * values.clamp(min=0).sqrt()
+    draws = torch.randn(_DRAWS, size, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
+    draws = torch.cat([draws, -draws])
+    largest = (draws @ root.T).amax(-1).sort().values.reshape(64, -1).mean(-1)
+    return tuple((float(value), 1 / 64) for value in largest)
+
+
+def _maximum(step: Step) -> Signal | list[Signal]:
+    """Of an increasing function of a normal signal the maximum is that of the signal."""
+    x = step.signal()
+    count = _axes(x, step.call.op)
+    if "adaptive" in step.call.op:
+        grid = step.shapes[0][2:]
+        stride: tuple[float, ...] = tuple(a / b for a, b in zip(x.shape[2:], grid, strict=True))
+        size = tuple(max(1, round(ratio)) for ratio in stride)
+    else:
+        size = _per_axis(step.arguments["kernel_size"], count)
+        stride = _per_axis(step.arguments.get("stride") or size, count)
+    if any(dilation != 1 for dilation in _per_axis(step.arguments.get("dilation", 1), count)):
+        raise Unpredictable("max pooling with dilation")
+    kernel = x.kernel.on(*x.shape[2:])
+    window = kernel.window(size)
+    nodes = _maximum_nodes(tuple(round(float(value), 2) for value in window.reshape(-1)), len(window))
+    function: Function = x.function or (lambda value: value)
+    mean, spread = _window_means(step, x, size=size, count=count)
+    moments = moments_through(function, mean, spread, nodes=nodes)
+    smooth = kernel.smoothed(size)[0].resized(stride, mean.shape[2:])
+    return Signal(base_mean=moments[0], base_var=moments[1], sites=grid_sites(mean.shape), kernel=smooth)
+
+
+def _window_means(step: Step, x: Signal, *, size: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of the base over each window, and its variance together with what the means differ by."""
+    if "adaptive" in step.call.op:
+        average: Any = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[count]
+        options: dict[str, Any] = {"output_size": tuple(step.shapes[0][2:])}
+    else:
+        average = _AVERAGES[count]
+        padding = _per_axis(step.arguments.get("padding", 0), count)
+        stride = _per_axis(step.arguments.get("stride") or tuple(size), count)
+        options = {"kernel_size": tuple(size), "stride": stride, "padding": padding, "count_include_pad": False}
+        options["ceil_mode"] = bool(step.arguments.get("ceil_mode", False))
+    mean = average(x.base_mean, **options)
+    between = (average(x.base_mean.square(), **options) - mean.square()).clamp(min=0)
+    return mean, average(x.base_var, **options) + between
+
+
+def _mean(step: Step) -> Signal:
+    axes, keepdim = _reduced_axes(step)
+    return _mean_over(step.signal().plain, axes, keepdim=keepdim)
+
+
+def _sum(step: Step) -> Signal:
+    x = step.signal().plain
+    axes, keepdim = _reduced_axes(step)
+    return _mean_over(x, axes, keepdim=keepdim).scaled(float(math.prod(x.shape[axis] for axis in axes)))
+
+
+def _reduced_axes(step: Step) -> tuple[tuple[int, ...], bool]:
+    dims = step.signal().base_mean.dim()
+    axes = step.arguments.get("dim", step.arguments.get("axis"))
+    chosen = range(dims) if axes is None or axes == () else axes if isinstance(axes, (tuple, list)) else (axes,)
+    keepdim = bool(step.arguments.get("keepdim", step.arguments.get("keepdims", step.arguments.get("2", False))))
+    return tuple(sorted(int(axis) % dims for axis in chosen)), keepdim
+
+
+def _mean_over(x: Signal, axes: tuple[int, ...], *, keepdim: bool) -> Signal:
+    """The mean over features is one of independent values, over positions one of values that go together."""
+    mean = x.base_mean.mean(axes, keepdim=keepdim)
+    num = math.prod(x.shape[axis] for axis in axes)
+    lines = x.sites.movedim(axes, tuple(range(-len(axes), 0))).flatten(-len(axes))
+    line = lines.reshape(-1, num)[0]
+    distinct, counts = torch.unique(line, return_counts=True)
+    features = num / len(distinct)
+    step = max(1, len(distinct) // 1024)
+    some = distinct[::step]
+    together = x.kernel.between(some[:, None], some[None, :])
+    if step > 1:  # the diagonal is right in the whole, not in every step-th of it
+        own = 1 / len(distinct)
+        together = together.fill_diagonal_(0.0)
+        shared = float(together.sum()) / (len(some) * (len(some) - 1)) * (1 - own) + own
+    else:
+        weights = counts.float() / num
+        shared = float(weights @ together @ weights)
+    var = x.base_var.mean(axes, keepdim=keepdim) * max(shared, 0.0) / features
+    sites, kernel = _reduced_sites(x, lines, axes=axes, keepdim=keepdim, positions=len(distinct) > 1)
+    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=kernel)
+
+
+def _reduced_sites(
+    x: Signal, lines: torch.Tensor, *, axes: tuple[int, ...], keepdim: bool, positions: bool
+) -> tuple[torch.Tensor, Kernel]:
+    rows, kernel = lines[..., 0], x.kernel
+    if positions:
+        found, rows = torch.unique(rows, return_inverse=True)
+        samples = found // kernel.num_positions
+        per_sample = int(samples.bincount().max())
+        one = Kernel.independent()
+        first = found[:per_sample]
+        kernel = one if per_sample == 1 else Kernel((per_sample,), x.kernel.between(first[:, None], first[None, :]))
+    for axis in axes if keepdim else ():
+        rows = rows.unsqueeze(axis)
+    return rows, kernel
+
+
+def _interpolated(step: Step) -> Signal:
+    x = step.signal().plain
+    mean, var = step.again(input=x.base_mean), step.again(input=x.base_var)
+    grid, before = mean.shape[2:], x.shape[2:]
+    source = x.kernel.on(*before)
+    mode = str(step.arguments.get("mode", "nearest"))
+    if "nearest" not in mode and mode != "area":
+        # Halfway between two values that do not agree, the variance is less; measured on the kernel of the map.
+        var = var * _between_neighbors(source, before, grid)
+    return Signal(
+        base_mean=mean,
+        base_var=var.clamp(min=0),
+        sites=grid_sites(mean.shape),
+        kernel=source.resized([a / b for a, b in zip(before, grid, strict=True)], grid),
+    )
+
+
+def _between_neighbors(kernel: Kernel, before: Sequence[int], grid: Sequence[int]) -> float:
+    """Mean over a finer grid of Var[(1 − t)·a + t·b] for neighbors a, b of variance 1, axis by axis."""
+    factor = 1.0
+    for axis, (old, new) in enumerate(zip(before, grid, strict=True)):
+        if new <= old:
+            continue
+        shares = ((torch.arange(new) + 0.5) * old / new - 0.5).clamp(0, old - 1) % 1
+        index = [size - 1 for size in kernel.grid]
+        index[axis] += 1 if kernel.grid[axis] > 1 else 0
+        neighbor = float(kernel.values[tuple(index)]) if kernel.by_distance else float(kernel.values[0, 1])
+        factor *= float(((1 - shares) ** 2 + shares**2 + 2 * shares * (1 - shares) * neighbor).mean())
+    return factor
+
+
+POOLS: Mapping[str, Rule] = {
+    **{f"avg_pool{n}d": _average for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": _adaptive_average for n in (1, 2, 3)},
+    **{f"{kind}max_pool{n}d{end}": _maximum for kind in _KINDS for n in (1, 2, 3) for end in _ENDS},
+    "mean": _mean,
+    "sum": _sum,
+    "interpolate": _interpolated,
+    "upsample": _interpolated,
+}

@@ -1,0 +1,259 @@
+"""What is predicted of one tensor: a mean and a variance for every element, and who goes with whom."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+
+from onesigma.model.prediction.kernel import Kernel, blended
+from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
+
+__all__ = ["Known", "Signal", "axis_role", "fresh_key", "spread"]
+
+
+_EVEN = 1e-3  # unevenness below which it is not worth a second integration
+
+
+class _Key:
+    """The identity of a source of randomness; two are never equal."""
+
+
+def fresh_key() -> object:
+    """A new source."""
+    return _Key()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Signal:
+    """x = f(g) with g normal: over the samples, element i of g has a mean and a variance of its own.
+
+    The mean over the samples is what samples share, so it is the across-sample correlation too: of two samples the
+    expected product is mean². What is left differs from sample to sample, is taken as independent from feature to
+    feature, and goes together over the positions of a sample as `kernel` says.
+
+    Attributes:
+        base_mean: Mean of g, in the tensor's own shape, with one or a few samples.
+        base_var: Its variance.
+        sites: For each element, which position of which sample it belongs to; see `Kernel`.
+        kernel: Correlation of g from site to site.
+        function: f; None for the identity.
+        key: Where g comes from: two signals of one key are functions of the same g, element by element.
+        terms: g as a sum of independent sources: key → (factor, variance of the source).
+        draws: Values drawn for all elements together, (S, *shape), where their joint law is needed.
+        unevenness: Relative variance, over samples, of the variance that one sample's features have: some samples are
+            larger than others, by so much that what is not linear tells.
+        raw: The data itself, all samples of it, where this is an input of the model and nothing has been computed.
+    """
+
+    base_mean: torch.Tensor
+    base_var: torch.Tensor
+    sites: torch.Tensor
+    kernel: Kernel
+    function: Function | None = None
+    key: object = field(default_factory=fresh_key)
+    terms: Mapping[object, tuple[float, torch.Tensor]] = field(default_factory=dict)
+    raw: torch.Tensor | None = None
+    draws: torch.Tensor | None = None
+    unevenness: float = 0.0
+
+    @cached_property
+    def _moments(self) -> tuple[torch.Tensor, torch.Tensor, float]:
+        if self.function is None:
+            return self.base_mean, self.base_var, self.unevenness
+        return self._through(self.function)
+
+    def _through(self, function: Function) -> tuple[torch.Tensor, torch.Tensor, float]:
+        def moments(mean: torch.Tensor, var: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return moments_through(function, mean, var)
+
+        if self.unevenness < _EVEN:
+            mean, var = once(moments, self.base_mean, self.base_var)
+            return mean, var, 0.0
+        # Half of the samples larger, half of them smaller: two points have the right mean and variance.
+        apart = min(math.sqrt(self.unevenness), 1.0)
+        high, low = (once(moments, self.base_mean, self.base_var * (1 + sign * apart)) for sign in (1, -1))
+        mean, between = (high[0] + low[0]) / 2, ((high[0] - low[0]) / 2).square()
+        large, small = float(high[1].mean()), float(low[1].mean())
+        unevenness = ((large - small) / (large + small)) ** 2 if large + small > 0 else 0.0
+        return mean, (high[1] + low[1]) / 2 + between, unevenness
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """E[x], elementwise, over samples."""
+        return self._moments[0]
+
+    @property
+    def var(self) -> torch.Tensor:
+        """Var[x], elementwise, over samples."""
+        return self._moments[1]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the tensor."""
+        return self.base_mean.shape
+
+    @cached_property
+    def plain(self) -> "Signal":
+        """The same as a normal signal of its own: the law is forgotten, moments and correlations stay."""
+        if self.function is None:
+            return self
+        kernel = self.kernel.mapped(correlation_series(self.function, self.base_mean, self.base_var))
+        mean, var, unevenness = self._moments
+        return Signal(base_mean=mean, base_var=var, sites=self.sites, kernel=kernel, unevenness=unevenness)
+
+    @property
+    def width(self) -> float:
+        """Features that one sample has, at one position where positions are many."""
+        positions = self.kernel.num_positions if len(self.kernel.grid) == 1 else 1
+        return self.base_mean.numel() / (self.shape[0] * positions)
+
+    @property
+    def unevenness_of_sums(self) -> float:
+        """That of normal-weighted sums over the features: finitely many of them have no certain mean square."""
+        if self.raw is not None:
+            return self.unevenness  # seen in the data themselves
+        kurtosis = fourth_moment(self.function or _identity, self.base_mean, self.base_var)
+        return self.plain.unevenness + (1 + self.plain.unevenness) * (kurtosis - 1) / self.width
+
+    @property
+    def sources(self) -> Mapping[object, tuple[float, torch.Tensor]]:
+        """`terms`, or itself as the only one."""
+        return self.terms or {self.key: (1.0, self.base_var)}
+
+    def with_draws(self, draws: torch.Tensor) -> "Signal":
+        """The signal that these draws are of."""
+        sites = self.sites if draws.shape[1:] == self.shape else _sites_for(self.sites, draws.shape[1:])
+        mean, var = draws.mean(0), draws.var(0, correction=0)
+        return Signal(base_mean=mean, base_var=var, sites=sites, kernel=self.kernel, draws=draws)
+
+    def mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Signal":
+        """function of every draw."""
+        assert self.draws is not None
+        return self.with_draws(torch.stack([function(draw) for draw in self.draws]))
+
+    def through(self, function: Function) -> "Signal":
+        """f(x), elementwise."""
+        inner = self.function
+        composed = function if inner is None else (lambda x: function(inner(x)))
+        return replace(self, function=composed, raw=None, draws=None)
+
+    def fresh(self, mean: torch.Tensor, var: torch.Tensor, *, sites: torch.Tensor | None = None) -> "Signal":
+        """A new source with these moments, at the same positions."""
+        return Signal(
+            base_mean=mean,
+            base_var=var,
+            sites=self.sites if sites is None else sites,
+            kernel=self.plain.kernel,
+            unevenness=self.plain.unevenness,
+        )
+
+    def scaled(self, factor: float, *, shift: float = 0.0) -> "Signal":
+        """factor·x + shift."""
+        if self.function is not None:
+            return self.through(lambda x: factor * x + shift)
+        terms = {key: (factor * coefficient, var) for key, (coefficient, var) in self.sources.items()}
+        mean, var = self.base_mean * factor + shift, self.base_var * factor**2
+        return replace(self, base_mean=mean, base_var=var, terms=terms, key=fresh_key(), raw=None, draws=None)
+
+    def plus(self, other: "Signal", *, factor: float = 1.0) -> "Signal":
+        """x + factor·y, with what both are made of counted once."""
+        if self.key is other.key and self.function is None and other.function is None:
+            return self.scaled(1 + factor)
+        if self.key is other.key and self.shape == other.shape:
+            first, second = self.function or _identity, other.function or _identity
+            return replace(self, function=lambda x: first(x) + factor * second(x), raw=None, draws=None)
+        a, b = self.plain, other.plain
+        mean, var = a.base_mean + factor * b.base_mean, a.base_var + factor**2 * b.base_var
+        terms = dict(a.sources)
+        for key, (coefficient, source) in b.sources.items():
+            own = terms.get(key)
+            if own is not None:
+                var = var + 2 * own[0] * factor * coefficient * source
+            terms[key] = ((own[0] if own else 0.0) + factor * coefficient, source)
+        wide = a if a.shape == mean.shape else b
+        kernel = blended([(a.kernel, float(a.base_var.mean())), (b.kernel, factor**2 * float(b.base_var.mean()))])
+        if kernel.num_positions != wide.kernel.num_positions:
+            kernel = wide.kernel
+        sizes = float(a.base_var.mean()), factor**2 * float(b.base_var.mean())
+        # A large sample is large in both.
+        root = (sizes[0] * math.sqrt(a.unevenness) + sizes[1] * math.sqrt(b.unevenness)) / max(sum(sizes), 1e-30)
+        return Signal(
+            base_mean=mean,
+            base_var=var.clamp(min=0),
+            sites=wide.sites.expand(mean.shape),
+            kernel=kernel,
+            terms=terms,
+            unevenness=root**2,
+        )
+
+    def times(self, other: "Signal") -> "Signal":
+        """x·y."""
+        if self.key is other.key and self.shape == other.shape:
+            first, second = self.function or _identity, other.function or _identity
+            return replace(self, function=lambda x: first(x) * second(x), raw=None, draws=None)
+        a, b = self.plain, other.plain
+        together = math.sqrt(a.unevenness * b.unevenness)
+        parts = (a.var * b.mean**2, b.var * a.mean**2, a.var * b.var * (1 + together))
+        mean, var = a.mean * b.mean, parts[0] + parts[1] + parts[2]
+        wide = a if a.shape == mean.shape else b
+        kernel = wide.kernel
+        if a.kernel.values.shape == b.kernel.values.shape and a.kernel.grid == b.kernel.grid:
+            both = replace(a.kernel, values=a.kernel.values * b.kernel.values)
+            weights = [float(part.mean()) for part in parts]
+            kernel = blended([(a.kernel, weights[0]), (b.kernel, weights[1]), (both, weights[2])])
+        return Signal(
+            base_mean=mean,
+            base_var=var,
+            sites=wide.sites.expand(mean.shape),
+            kernel=kernel,
+            unevenness=a.unevenness + b.unevenness + 2 * together,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Numbers that no data went into, such as weights, masks and positions.
+
+    Attributes:
+        value: The tensor.
+    """
+
+    value: torch.Tensor
+
+
+def _identity(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def _sites_for(sites: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Sites of what was made from features: those that the rows had."""
+    for _ in range(sites.dim() - len(shape)):
+        sites = sites[..., 0]
+    index = tuple(
+        slice(0, size) if size <= have else slice(0, 1) for size, have in zip(shape, sites.shape, strict=True)
+    )
+    return sites[index].expand(shape)
+
+
+def axis_role(sites: torch.Tensor, axis: int, *, num_positions: int) -> str:
+    """What an axis runs over: "feature", "position", "sample", or "mixed"."""
+    line = sites.movedim(axis, -1)
+    line = line.reshape(-1, line.shape[-1])[0]
+    if bool((line == line[0]).all()):
+        return "feature"
+    same_sample = bool((line // num_positions == line[0] // num_positions).all())
+    if len(set(line.tolist())) == line.numel():
+        if same_sample:
+            return "position"
+        if bool((line % num_positions == line[0] % num_positions).all()):
+            return "sample"
+    return "mixed"
+
+
+def spread(signal: Signal) -> tuple[float, float, float]:
+    """Mean, second moment, and mean product of two samples, over all elements."""
+    mean, var = signal.mean.double(), signal.var.double()
+    shared = mean.square().mean()
+    return float(mean.mean()), float(shared + var.mean()), float(shared)

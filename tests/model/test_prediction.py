@@ -1,0 +1,143 @@
+"""`predict` against `measure`: plain stacks, residual networks with and without norms, and what is not known."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from onesigma import measure, predict
+from onesigma.model.state import fingerprint
+
+# DESIGN section 6: every layer's std within 5 % at width 256 and more.
+BAR = 0.05
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def farthest(model: nn.Module, batch: torch.Tensor, *, kinds: tuple[str, ...] = ("linear", "join", "norm")) -> float:
+    """The largest relative error of a predicted std among the calls of these kinds; all of them must be known."""
+    measured = {(record.layer, record.op, record.call): record for record in measure(model, batch).records}
+    errors = []
+    for record in predict(model, batch).of_kind(*kinds):
+        seen = measured[record.layer, record.op, record.call].output
+        assert record.unknown == ""
+        assert seen is not None
+        assert record.std is not None
+        errors.append(abs(record.std / seen.std - 1))
+    assert errors
+    return max(errors)
+
+
+def mlp(activation: type[nn.Module], *, width: int = 256, depth: int = 5, kaiming: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Linear(64, width)]
+    for _ in range(depth):
+        layers += [activation(), nn.Linear(width, width)]
+    model = nn.Sequential(*layers)
+    for layer in model:
+        if isinstance(layer, nn.Linear) and kaiming:
+            nn.init.kaiming_normal_(layer.weight, generator=seeded(layer.in_features))
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+@pytest.mark.parametrize("kaiming", [False, True])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.LeakyReLU, nn.Hardswish])
+def test_every_layer_of_a_plain_stack_is_within_five_percent(activation: type[nn.Module], kaiming: bool) -> None:
+    torch.manual_seed(1)
+    model = mlp(activation, kaiming=kaiming)
+    assert farthest(model, torch.randn(128, 64, generator=seeded())) < BAR
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, width: int, *, stride: int, norm: bool) -> None:
+        super().__init__()
+
+        def make_norm() -> nn.Module:
+            return nn.BatchNorm2d(width) if norm else nn.Identity()
+
+        self.first, self.norm1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=not norm), make_norm()
+        self.second, self.norm2 = nn.Conv2d(width, width, 3, 1, 1, bias=not norm), make_norm()
+        same = stride == 1 and inputs == width
+        self.skip = nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, width, 1, stride), make_norm())
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.norm2(self.second(self.relu(self.norm1(self.first(x)))))
+        return self.relu(branch + self.skip(x))
+
+
+def resnet(*, norm: bool) -> nn.Sequential:
+    stem = [nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64) if norm else nn.Identity(), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    blocks = [Block(64, 64, stride=1, norm=norm), Block(64, 128, stride=2, norm=norm)]
+    blocks += [Block(128, 256, stride=2, norm=norm), Block(256, 512, stride=2, norm=norm)]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 100))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_every_layer_of_a_residual_network_is_within_five_percent(norm: bool) -> None:
+    torch.manual_seed(2)
+    assert farthest(resnet(norm=norm), torch.randn(8, 3, 64, 64, generator=seeded())) < BAR
+
+
+@pytest.mark.parametrize("size", [4, 7, 14])
+def test_zero_padded_borders_are_counted(size: int) -> None:
+    layer = nn.Conv2d(256, 256, 3, padding=1, bias=False)
+    nn.init.normal_(layer.weight, std=1 / math.sqrt(256 * 9), generator=seeded(3))
+    (record,) = predict(layer, torch.randn(8, 256, size, size, generator=seeded()).to("meta")).records
+    # facts 4.4: of 3 × 3 taps (3H − 2)² in (3H)² see the map; 2304·256 weights have a mean square within 5·√(2/n).
+    expected = ((3 * size - 2) / (3 * size)) ** 2
+    assert record.second_moment == pytest.approx(expected, rel=5 * math.sqrt(2 / layer.weight.numel()))
+
+
+def test_what_has_no_rule_is_unknown_and_stops_the_prediction_there() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.after(torch.fft.fft(self.before(x)).real)
+
+    before, *rest = predict(Model(), torch.randn(4, 8, generator=seeded())).records
+    assert before.std is not None
+    assert rest
+    assert all(record.unknown and record.std is None for record in rest)
+    assert "fft" in rest[0].unknown
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = resnet(norm=True)
+    before = fingerprint(model)
+    predict(model, torch.randn(4, 3, 32, 32, generator=seeded()))
+    assert fingerprint(model) == before
+
+
+def test_a_batch_without_values_is_taken_as_standardized() -> None:
+    torch.manual_seed(4)
+    model = mlp(nn.ReLU, kaiming=True)
+    real = predict(model, torch.randn(512, 64, generator=seeded())).stds
+    meta = predict(model, torch.empty(512, 64, device="meta")).stds
+    # The rms of 512 · 64 normals is 1 within 5/√(2·32768), and the first layer's 64 inputs mix at random.
+    assert meta == pytest.approx(real, rel=BAR)
+
+
+def test_zero_weights_are_zero() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[2].bias)
+    assert predict(model, torch.randn(16, 8, generator=seeded())).records[-1].second_moment == 0
+
+
+def test_a_tensor_added_to_itself_is_twice_that_tensor() -> None:
+    class Twice(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + x) - x * 2 + x.relu() * 3
+
+    records = predict(Twice(), torch.randn(64, 8, generator=seeded())).records
+    assert records[0].rms == pytest.approx(2, rel=0.1)
+    zero, tripled = records[2], records[-2]
+    assert zero.second_moment == pytest.approx(0, abs=1e-9)
+    assert tripled.mean == pytest.approx(3 / math.sqrt(2 * math.pi), rel=0.1)
