@@ -109,10 +109,10 @@ def failing_as(name: str) -> Iterator[None]:
 def failure_of(error: BaseException, name: str) -> Exception:
     """Return the error to raise for one that an engine raised: ours if one is among its causes."""
     seen: BaseException | None = error
-    for _ in range(20):
-        if isinstance(seen, OnesigmaError) or seen is None:
+    while seen is not None and (wrapped := getattr(seen, "cause", None) or seen.__cause__ or seen.__context__):
+        if isinstance(seen, OnesigmaError) and not hasattr(seen, "cause"):
             break
-        seen = getattr(seen, "cause", None) or seen.__cause__ or seen.__context__
+        seen = wrapped
     if isinstance(seen, OnesigmaError):
         return type(seen)(*seen.args)
     words = " ".join(str(error).split())

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onesigma._errors import ConfigError
+from onesigma._errors import ConfigError, SourceError
 from onesigma.engines import Engine, engine_named, engine_of
 from onesigma.inputs.checkpoint import Checkpoint, Position
 from onesigma.inputs.scalers import ColumnScaler
@@ -141,8 +141,12 @@ def _engine_for(source: Any, engine: str | Runner) -> str | Runner:
 
 def _look(engine: Engine, dataset: Any, **reading: Any) -> Source:
     """Choose the columns of an engine's dataset by a small example; it has no shards here."""
-    table = open_source(engine.example(dataset), **reading)
-    return replace(table, shards=(), states=(), description=f"{engine.name} {type(dataset).__name__}")
+    name = f"{engine.name} {type(dataset).__name__}"
+    try:
+        table = open_source(engine.example(dataset), **reading)
+    except SourceError as error:
+        raise SourceError(f"{name}: {str(error).partition(': ')[2] or error}") from error
+    return replace(table, shards=(), states=(), description=name)
 
 
 def _over_dataset(
