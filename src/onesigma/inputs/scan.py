@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
-import pyarrow as pa
-
 from onesigma.inputs.checkpoint import Checkpoint, Position
 from onesigma.inputs.sources.source import Block, Source
 from onesigma.numbers.columns import Columns
@@ -18,8 +15,6 @@ from onesigma.numbers.columns import Columns
 __all__ = ["Progress", "Statistic", "columns_of", "map_merge", "scan"]
 
 S = TypeVar("S")
-
-_MANY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,22 +68,7 @@ def columns_of(source: Source) -> Statistic[Columns]:
 
 
 def _columns_of_block(block: Block, names: Sequence[str]) -> Columns:
-    return Columns.of(_rows_first(block), names)
-
-
-def _rows_first(block: Block) -> Block:
-    """Return many columns of one type as one matrix, row after row: the exact loops run along the columns of that.
-
-    Two copies that each read in order are faster than one that strides.
-    """
-    if not isinstance(block, pa.RecordBatch) or block.num_columns < _MANY or len(set(block.schema.types)) > 1:
-        return block
-    kind = block.schema.types[0]
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or any(
-        column.null_count for column in block.columns
-    ):
-        return block
-    return np.ascontiguousarray(np.stack([column.to_numpy() for column in block.columns]).T)
+    return Columns.of(block, names)
 
 
 def scan(

@@ -3,9 +3,11 @@
 A block of at most 512 rows of a column has an exponent E with |x| < 2^(E+1). Adding and subtracting 1.5·2^(E+32) leaves
 the multiple of 2^(E−20) next to x: its first limb, 22 bits. The rest is cut at 2^(E−42), 2^(E−64) in the same way
 (error-free extraction; Rump, Ogita & Oishi 2008, https://doi.org/10.1137/050645671). A product of two limbs has 42 bits
-and a sum of 512 of them 51, so doubles add them without rounding, fused or not. Two limbs hold floats whose exponents
-spread over 19 bits, four hold doubles that spread over 34. `scan_floats` and `scan_doubles` extract on the last block's
-grid; `settle` keeps the lanes whose bounds show that it held, and sets the others' grids for another scan.
+and a sum of 512 of them 51, so doubles add them without rounding, fused or not. Four limbs hold doubles whose exponents
+spread over 34 bits. Squares of floats need no limbs, a double holds them: a sum that starts at 2^(2E+12) rounds each to
+a multiple of 2^(2E−40), and what is left over, below 2^(2E−41), is added apart; both fit where exponents spread over 19
+bits. `scan_floats` and `scan_doubles` work on the last block's grid; `settle` keeps the lanes whose bounds show that
+it held, and sets the others' grids for another scan.
 """
 
 import logging
@@ -16,7 +18,7 @@ import numba
 import numpy as np
 from numba.core import event
 
-__all__ = ["LANES", "PADDING", "REACH", "ROWS", "STEP", "SUMS", "Array", "compiled"]
+__all__ = ["LANES", "PADDING", "REACH", "ROWS", "STEP", "SUMS", "TILE", "Array", "compiled"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -26,8 +28,11 @@ ROWS = 512
 STEP = 4
 """Rows per turn of the inner loop, which loads and stores the sums once for all; a scan's rows are a multiple."""
 
-LANES = 512
+LANES = 128
 """Values side by side in one scan. A table of fewer columns is read as one with several rows in a line."""
+
+TILE = 512
+"""Columns of a wide table in one scan: long stretches of memory."""
 
 PADDING = 40
 """Doubles that stagger the rows of sums in the cache, where they would collide at a distance of 4096 bytes."""

@@ -125,10 +125,11 @@ def _deposit_pocket(lanes: Lanes, j: int, state: State) -> None:
 
 @compiled
 def empty(lanes: Lanes, state: State, *, bounds: bool) -> None:
-    """Put all sums so far into the columns' digits, and the bounds, where they are those of the true values."""
+    """Move all sums so far into the columns' digits, and the bounds, where they are those of the true values."""
     for j in range(lanes.column.size):
         _deposit_pocket(lanes, j, state)
         c = lanes.column[j]
         if bounds:
             state.low[c] = min(state.low[c], lanes.ends[0, j])
             state.high[c] = max(state.high[c], lanes.ends[1, j])
+        lanes.ends[0, j], lanes.ends[1, j] = np.inf, -np.inf

@@ -6,17 +6,21 @@ from onesigma.numbers.kernel import Array, compiled
 
 __all__ = ["clean", "scan_doubles", "scan_floats"]
 
+_BASE = 2.0**-52 / 2.25  # makes 2^(2E+12) of sigma²: sums of squares that start there end below the next power of two
+
 
 @compiled
 def scan_floats(
     table: Array, rows: tuple[int, int], lanes: tuple[int, int], sigma: Array, bounds: Array, sums: Array
 ) -> None:
-    """Bounds, and sums of two limbs, of `table[rows, lanes]` per lane; `sigma` is 1.5·2^(E+32)."""
+    """Bounds, and sums in two parts, of `table[rows, lanes]` per lane; `sigma` is 1.5·2^(E+32)."""
     bounds[0, :], bounds[1, :], bounds[2, :] = np.inf, -np.inf, np.inf
     sums[:] = 0
     low, high, least = bounds[0], bounds[1], bounds[2]
-    plain, aa, ab, bb = sums[0], sums[2], sums[3], sums[4]
+    plain, coarse, fine = sums[0], sums[2], sums[4]
     none = np.float32(np.inf)
+    for j in range(lanes[1] - lanes[0]):
+        coarse[j] = (sigma[j] * sigma[j]) * _BASE
     quarter = (rows[1] - rows[0]) // 4
     for i in range(rows[0], rows[0] + quarter):  # four streams far apart, each of which the hardware fetches ahead
         row0, row1 = table[i, lanes[0] : lanes[1]], table[i + quarter, lanes[0] : lanes[1]]
@@ -29,14 +33,23 @@ def scan_floats(
             m2, m3 = abs(x2) if x2 != 0 else none, abs(x3) if x3 != 0 else none
             least[j] = min(m0, m1, m2, m3, least[j])
         for j in range(row0.size):  # apart from the bounds, which fit twice as many floats into a register
-            cut = sigma[j]
             y0, y1, y2, y3 = np.float64(row0[j]), np.float64(row1[j]), np.float64(row2[j]), np.float64(row3[j])
-            a0, a1, a2, a3 = (y0 + cut) - cut, (y1 + cut) - cut, (y2 + cut) - cut, (y3 + cut) - cut
-            b0, b1, b2, b3 = y0 - a0, y1 - a1, y2 - a2, y3 - a3
+            s0 = coarse[j]
+            s1 = s0 + y0 * y0
+            s2 = s1 + y1 * y1
+            s3 = s2 + y2 * y2
+            s4 = s3 + y3 * y3
+            coarse[j] = s4
+            left0, left1, left2, left3 = (
+                y0 * y0 - (s1 - s0),
+                y1 * y1 - (s2 - s1),
+                y2 * y2 - (s3 - s2),
+                y3 * y3 - (s4 - s3),
+            )
+            fine[j] = fine[j] + left0 + left1 + left2 + left3
             plain[j] = plain[j] + y0 + y1 + y2 + y3
-            aa[j] = aa[j] + a0 * a0 + a1 * a1 + a2 * a2 + a3 * a3
-            ab[j] = ab[j] + a0 * b0 + a1 * b1 + a2 * b2 + a3 * b3
-            bb[j] = bb[j] + b0 * b0 + b1 * b1 + b2 * b2 + b3 * b3
+    for j in range(lanes[1] - lanes[0]):
+        coarse[j] -= (sigma[j] * sigma[j]) * _BASE
 
 
 @compiled

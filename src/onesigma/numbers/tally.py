@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
 from threading import Lock
 from typing import Any, Self
 
@@ -13,16 +12,16 @@ import numpy as np
 import torch
 
 from onesigma.numbers.digits import State, add_integers, add_lanes, carry, digits_value
-from onesigma.numbers.kernel import LANES, PADDING, REACH, ROWS, STEP, Array
+from onesigma.numbers.kernel import LANES, PADDING, REACH, ROWS, STEP, TILE, Array
 from onesigma.numbers.lanes import Lanes, empty, new_lanes, settle
-from onesigma.numbers.scans import clean, scan_doubles, scan_floats
+from onesigma.numbers.scans import clean, scan_doubles
+from onesigma.numbers.sweep import FIRST, sweep
 
 __all__ = ["Layout", "Tally"]
 
-_PIECE, _LEAST = 1 << 22, 1 << 19  # most and fewest values per job of a thread
-_FIRST = 32  # rows of the first block, which is scanned twice: it sets the grids
+_PIECE, _LEAST = 1 << 22, 1 << 21  # most and fewest values per job of a thread
 _PATIENCE = 8  # blocks that go the hard way at once after one that mostly did
-_FEW = 32  # lanes that are added one by one sooner than as a block
+_DEEP = 128  # rows that a narrow table is left with at least when several are read in a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +157,17 @@ class Tally:
     def _count(self, column: int) -> int:
         return int(self.finite[column])
 
-    def _fill(self, table: Array, lanes: tuple[int, int]) -> None:
-        """Add the columns `lanes` of a table contiguous in rows."""
-        self.finite += len(table)
+    def _fill(self, tables: Sequence[tuple[Array, tuple[int, int]]]) -> None:
+        """Add columns `lanes` of tables contiguous in rows: of one table all columns, or of several one each."""
+        width = len(self.finite) // len(tables)
         if self.layout.smallest < 0:
-            _add_floats(self, table, lanes)
-            self.finite -= self.nonfinite.sum(axis=1)
-        else:
-            for view, _ in _views(table, lanes):
-                add_integers(view, self.state)
+            _add_floats(self, tables, width)
+        for index, (table, lanes) in enumerate(tables):
+            part = self[index * width : (index + 1) * width]
+            part.finite += len(table)
+            for view, _ in _views(table, lanes) if self.layout.smallest == 0 else ():
+                add_integers(view, part.state)
+        self.finite -= self.nonfinite.sum(axis=1)
         carry(self.total)
         carry(self.squares)
 
@@ -180,92 +181,97 @@ def _layout_of(dtype: np.dtype[Any]) -> Layout:
 def _jobs(tally: Tally, tables: Sequence[Array], piece: int) -> Iterator[Callable[[], None]]:
     """Pieces of tables, as calls that add them to the tally: tiles of columns, and of rows where they are many."""
     lock, first = Lock(), 0
+    if len(tables) > 1 and all(table.shape[1] == 1 for table in tables) and max(map(len, tables)) <= piece:
+        some = max(1, piece // max(1, *map(len, tables)))
+        for start in range(0, len(tables), some):
+            chosen = tables[start : start + some]
+            yield partial(_add_pieces, tally[start : start + some], [(table, (0, 1)) for table in chosen], lock)
+        return
     for table in tables:
         rows, columns = table.shape
-        by_row = table.strides[1] == table.itemsize or rows < 8 * LANES
-        tile = min(max(columns, 1), LANES) if by_row else 1
+        by_row = table.strides[1] == table.itemsize or rows < 8 * TILE
+        tile = min(max(columns, 1), TILE) if by_row else 1
         for left in range(0, columns, tile):
             lanes = (left, min(left + tile, columns))
             target = tally[first + left : first + lanes[1]]
             for start in range(0, rows, piece // tile):
-                yield partial(_add_piece, target, table[start : start + piece // tile], lanes, lock)
+                yield partial(_add_pieces, target, [(table[start : start + piece // tile], lanes)], lock)
         first += columns
 
 
-def _add_piece(target: Tally, table: Array, lanes: tuple[int, int], lock: Lock) -> None:
-    stored = "float32" if table.dtype == np.float16 else target.layout.name
-    if target.layout.bias:
-        table, lanes = (
-            (table[:, slice(*lanes)] ^ np.uint64(target.layout.bias)).view(np.int64),
-            (0, lanes[1] - lanes[0]),
-        )
-    elif table.dtype != stored or not table.flags.c_contiguous:
-        with np.errstate(invalid="ignore"):
-            table, lanes = np.ascontiguousarray(table[:, slice(*lanes)], dtype=stored), (0, lanes[1] - lanes[0])
-    piece = Tally.zero(target.layout, lanes[1] - lanes[0])
-    piece._fill(table, lanes)
+def _add_pieces(target: Tally, pieces: Sequence[tuple[Array, tuple[int, int]]], lock: Lock) -> None:
+    added = Tally.zero(target.layout, len(target.finite))
+    added._fill([_stored(table, lanes, target.layout) for table, lanes in pieces])
     with lock:  # the threads' order is their own; the sums are exact
-        target.add(piece)
+        target.add(added)
+
+
+def _stored(table: Array, lanes: tuple[int, int], layout: Layout) -> tuple[Array, tuple[int, int]]:
+    """Columns of a table as the compiled loops want them: contiguous in rows, of the type of the layout."""
+    inner = (0, lanes[1] - lanes[0])
+    if layout.bias:
+        return (table[:, slice(*lanes)] ^ np.uint64(layout.bias)).view(np.int64), inner
+    stored = "float32" if table.dtype == np.float16 else layout.name
+    if table.dtype == stored and table.flags.c_contiguous:
+        return table, lanes
+    with np.errstate(invalid="ignore"):
+        return np.ascontiguousarray(table[:, slice(*lanes)], dtype=stored), inner
 
 
 def _views(table: Array, lanes: tuple[int, int]) -> Iterator[tuple[Array, tuple[int, int]]]:
     """The table, or, where it is narrow, the same memory with several rows in a line: most of it, then the rest."""
     columns = table.shape[1]
-    if lanes != (0, columns) or 2 * columns > LANES:
-        yield table, lanes
+    group = min(LANES // max(columns, 1), len(table) // _DEEP)
+    if lanes != (0, columns) or group < 2:
+        yield table[:], lanes
         return
-    while len(table):
-        group = max(1, min(LANES // columns, len(table) // STEP))
-        lines = len(table) // group
-        yield table[: lines * group].reshape(lines, group * columns), (0, group * columns)
-        table = table[lines * group :]
+    lines = len(table) // group
+    yield table[: lines * group].reshape(lines, group * columns), (0, group * columns)
+    if lines * group < len(table):
+        yield table[lines * group :], lanes
 
 
-def _add_floats(tally: Tally, table: Array, lanes: tuple[int, int]) -> None:
-    """Scan block by block on the last block's grid, again on its own where that fails, and the rest the hard way."""
+def _add_floats(tally: Tally, tables: Sequence[tuple[Array, tuple[int, int]]], width: int) -> None:
+    """Sweep down each table, on the grids of the one before; blocks that fit none of two limbs go the hard way."""
+    works: dict[int, Lanes] = {}
+    limits = tally.layout.spreads[0], tally.layout.smallest
+    for index, (table, lanes) in enumerate(tables):
+        for view, part in _views(table, lanes):
+            size = part[1] - part[0]
+            if size not in works:
+                works[size] = new_lanes(np.empty(size, np.int64), limits=limits)
+            work = works[size]
+            work.column[:] = np.arange(size) % width + index * width
+            _sweep_view(tally, view, part, work)
+            empty(work, tally.state, bounds=True)
+
+
+def _sweep_view(tally: Tally, view: Array, part: tuple[int, int], work: Lanes) -> None:
     layout, state = tally.layout, tally.state
-    limits, hard = (layout.spreads[0], layout.smallest), 0
-    for view, part in _views(table, lanes):
-        column = np.arange(part[1] - part[0]) % len(tally.finite)
-        work = new_lanes(column, limits=limits)
-        for start, stop in pairwise([0, *range(min(_FIRST, len(view)), len(view), ROWS), len(view)]):
-            whole = stop - (stop - start) % STEP
-            pending = np.full(column.size, whole > start)
-            hard = hard - 1 if hard else 0
-            if whole > start and not hard:
-                _scan_twice(view, (start, whole), part, work, pending, limits, state)
-            chosen = np.flatnonzero(pending)
-            if chosen.size > _FEW:
-                hard = hard or (_PATIENCE if 2 * chosen.size > pending.size and whole - start == ROWS else 0)
-                block = view[start:whole, slice(*part)]
-                block = block if chosen.size == pending.size else np.take(block, chosen, axis=1)
-                _add_hard_block(tally, block, column[chosen])
-            elif chosen.size:
-                add_lanes(view[start:whole], part[0] + chosen, column[chosen], state)
-            if whole < stop:
-                add_lanes(view[whole:stop], np.arange(*part), column, state)
-        empty(work, state, bounds=True)
+    limits, start = (layout.spreads[0], layout.smallest), 0
+    view.flags.writeable = False  # one compiled loop does for Arrow's memory and all other
+    pending, bounds = np.empty(work.column.size, np.bool_), np.empty_like(work.bounds, dtype=view.dtype)
+    with np.errstate(invalid="ignore"):  # signaling NaNs
+        while (start := sweep(view, start, part, work, bounds, pending, limits, state)) >= 0:
+            mostly = 2 * np.count_nonzero(pending) > pending.size
+            for _ in range(_PATIENCE if mostly and start else 1):
+                start = _add_hard_rows(tally, view, (start, part), work.column, pending)
+                pending[:] = True
 
 
-def _scan_twice(
-    view: Array,
-    rows: tuple[int, int],
-    part: tuple[int, int],
-    work: Lanes,
-    pending: Array,
-    limits: tuple[int, int],
-    state: State,
-) -> None:
-    """Settle the lanes of a block that hold on their grid or, if many do not, on the next."""
-    scan, bounds = scan_doubles, work.bounds
-    if view.dtype == np.float32:
-        scan, bounds = scan_floats, np.empty((3, work.column.size + 2 * PADDING), np.float32)
-    for _ in range(2):
-        scan(view, rows, part, work.sigma, bounds, work.sums)
-        with np.errstate(invalid="ignore"):  # signaling NaNs
-            work.bounds[:] = bounds[:, : work.bounds.shape[1]]
-        if settle(work, pending, limits, state) * 8 <= pending.size:
-            return
+def _add_hard_rows(tally: Tally, view: Array, place: tuple[int, tuple[int, int]], column: Array, pending: Array) -> int:
+    """Add the pending lanes of the block that begins at a place, and all of its last rows; return where it ends."""
+    start, part = place
+    stop = min(start + ROWS if start else FIRST, len(view))
+    whole = stop - (stop - start) % STEP
+    chosen = np.flatnonzero(pending)
+    if whole > start:
+        block = view[start:whole, slice(*part)]
+        block = block if chosen.size == pending.size else np.take(block, chosen, axis=1)
+        _add_hard_block(tally, block, column[chosen])
+    if whole < stop:
+        add_lanes(view[whole:stop], np.arange(*part), column, tally.state)
+    return stop
 
 
 def _add_hard_block(tally: Tally, block: Array, column: Array) -> None:

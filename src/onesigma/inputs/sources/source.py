@@ -13,7 +13,7 @@ from onesigma._errors import OnesigmaError, SourceError
 
 __all__ = ["BLOCK_BYTES", "Block", "FileState", "Piece", "Shard", "Sheet", "Source", "rows_per_block"]
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 8 << 20
 """Size of a block: large enough to hide the cost of a call, small enough that a few in flight weigh nothing."""
 
 Block: TypeAlias = pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor

@@ -1,0 +1,86 @@
+"""From block to block down a table, in compiled code: scan, settle, scan again on a better grid; see `kernel`."""
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from onesigma.numbers.digits import State, add_lanes
+from onesigma.numbers.kernel import ROWS, STEP, Array, compiled
+from onesigma.numbers.lanes import Lanes, settle
+from onesigma.numbers.scans import scan_doubles, scan_floats
+
+__all__ = ["FEW", "FIRST", "sweep"]
+
+FEW = 32
+"""Lanes that are added one by one sooner than as a block."""
+
+FIRST = 32
+"""Rows of the first block, which is scanned twice: it sets the grids."""
+
+
+def _scan(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
+    """`scan_floats` or `scan_doubles` by the type of the view; the bounds of either end in `work`."""
+
+
+@overload(_scan)  # type: ignore[untyped-decorator]  # numba has no types
+def _scan_of(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
+    if view.dtype == types.float32:
+
+        def floats(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
+            scan_floats(view, rows, part, work.sigma, bounds, work.sums)
+            work.bounds[:] = bounds
+
+        return floats
+
+    def doubles(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
+        scan_doubles(view, rows, part, work.sigma, work.bounds, work.sums)
+
+    return doubles
+
+
+@compiled
+def sweep(
+    view: Array,
+    start: int,
+    part: tuple[int, int],
+    work: Lanes,
+    bounds: Array,
+    pending: Array,
+    limits: tuple[int, int],
+    state: State,
+) -> int:
+    """Add `view[start:, part]`; return where the block begins of which more than `FEW` lanes are pending, or −1.
+
+    Args:
+        view: A table, contiguous in rows.
+        start: The first row.
+        part: First and last + 1 of its columns.
+        work: A lane for each of these.
+        bounds: Scratch, shaped as `work.bounds`, of the type of the view.
+        pending: The lanes of that block which are left to add.
+        limits: Spread of exponents that a scan holds, and the smallest exponent of a normal number.
+        state: Where sums go.
+    """
+    everywhere = np.arange(part[0], part[1])
+    while start < len(view):
+        stop = min(start + ROWS if start else FIRST, len(view))
+        whole = stop - (stop - start) % STEP
+        pending[:] = whole > start
+        left = pending.size if whole > start else 0
+        for _ in range(2):
+            if left:
+                _scan(view, (start, whole), part, work, bounds)
+                left = settle(work, pending, limits, state)
+            if left * 8 <= pending.size:
+                break
+        if left > FEW:
+            return start
+        if left:
+            chosen = np.flatnonzero(pending)
+            add_lanes(view[start:whole], part[0] + chosen, work.column[chosen], state)
+        if whole < stop:
+            add_lanes(view[whole:stop], everywhere, work.column, state)
+        start = stop
+    return -1
