@@ -142,7 +142,7 @@ def largest(found: Any, expected: Any) -> float:
 
 def table() -> str:
     """The table and the versions it was made with."""
-    cases = runpy.run_path(str(ROOT / "tests" / "norm" / "fold_cases.py"))["CASES"]
+    cases = runpy.run_path(str(ROOT / "tests" / "norm" / "fold_more_cases.py"))["CASES"]
     columns = ["onesigma `fold_`", *TOOLS]
     rows = ["| case | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     counts = dict.fromkeys(columns, 0)

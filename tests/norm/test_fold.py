@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from onesigma._errors import CaptureError, ModelError, NoEffectWarning
+from onesigma.inputs import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from onesigma.model.edits import Edits
 from onesigma.model.state import fingerprint
 from onesigma.norm import fold_
@@ -252,3 +253,24 @@ def test_export_and_onnx_runtime_agree_with_the_folded_model(tmp_path: Path) -> 
     (found,) = session.run(None, {session.get_inputs()[0].name: IMAGE.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), folded)
     torch.testing.assert_close(torch.from_numpy(found), original)
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler])
+@pytest.mark.parametrize("padding", [None, 0, 1])
+def test_an_input_layer_folds_into_what_reads_it(scaler: type, padding: int | None) -> None:
+    x = seeded(16, 5, 7, 7) * 3 + 2 if padding is not None else seeded(64, 5) * 3 + 2
+    axis, table = (1, x.movedim(1, -1).reshape(-1, 5)) if padding is not None else (-1, x)
+    first = nn.Linear(5, 4) if padding is None else nn.Conv2d(5, 4, 3, padding=padding)
+    model = nn.Sequential(scaler().fit(table.numpy()).to_module(axis=axis), first, nn.ReLU()).eval()
+    expected = copy.deepcopy(model)(x)
+    (edit,) = fold_(model, x)
+    assert edit.applied
+    assert edit.error <= 1e-10
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_an_input_layer_that_counts_stays() -> None:
+    x = seeded(64, 5)
+    layer = StandardScaler().fit(x.numpy()).to_module(count_out_of_range=True)
+    with pytest.warns(NoEffectWarning, match="counts what it sees"):
+        assert not fold_(nn.Sequential(layer, nn.Linear(5, 4)), x).applied

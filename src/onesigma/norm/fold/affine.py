@@ -5,14 +5,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from onesigma.norm.ghost import GhostBatchNorm
 from onesigma.norm.layers import BatchNormLast
+from onesigma.norm.masked import MaskedBatchNorm1d
+from onesigma.norm.renorm import BatchRenorm
+from onesigma.norm.sync import SyncBatchNorm
+from onesigma.norm.variants import built_type
 
 __all__ = ["Affine", "affine_of", "is_norm", "keeps_statistics", "reason_against_norm", "spread"]
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 # Of these it is known that they normalize and do nothing more.
-_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, BatchNormLast)
+_PLAIN = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, BatchNormLast),
+    *(BatchRenorm, GhostBatchNorm, MaskedBatchNorm1d, SyncBatchNorm),
+)
 
 # So large that a mean of thousands of stds is rounding beside it, and so small that its square is finite.
 _FAR = 2.0**60
@@ -62,7 +70,7 @@ def reason_against_norm(norm: nn.Module) -> str:
     if not isinstance(norm, BatchNorm):
         has_parameters = any(True for _ in norm.parameters())
         return f"a {type(norm).__name__} is no BatchNorm that is known" if has_parameters else ""
-    if type(norm) not in _PLAIN:
+    if built_type(norm) not in _PLAIN:  # whatever kinds it took on, which differ in training only
         return f"{type(norm).__name__} is a subclass of BatchNorm and may do more than normalize"
     if norm.training:
         return "it stays in training mode when the model goes to eval"

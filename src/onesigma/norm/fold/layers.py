@@ -16,6 +16,7 @@ __all__ = ["Layers"]
 
 _OPS: Mapping[type[nn.Module], str] = {
     nn.Linear: "linear",
+    nn.modules.linear.NonDynamicallyQuantizableLinear: "linear",  # the out_proj of nn.MultiheadAttention
     nn.Conv1d: "conv1d",
     nn.Conv2d: "conv2d",
     nn.Conv3d: "conv3d",
@@ -44,6 +45,15 @@ class Layers:
             name, runs = reader.layer, len(self.flow.calls_of(reader.layer, op=reader.op))
             reason = self._reason_against_layer(reader)
         return reason or (f"{name!r} also runs elsewhere, without this norm" if runs > num_runs else "")
+
+    def reason_against_pair(self, norm: str, layer: str) -> str:
+        """A hook on a module around one of the two alone, which would see another signal; empty if there is none."""
+        around = set(_around(norm)) ^ set(_around(layer))
+        for name in sorted(around):
+            module = self.by_name.get(name)
+            if module is not None and (module._forward_hooks or module._forward_pre_hooks):
+                return f"a hook on {name!r}, between {layer!r} and it, would see another signal"
+        return ""
 
     def setting(self, call: Call, name: str, *, default: int) -> int:
         """A number that a linear call was made with."""
@@ -104,6 +114,13 @@ class Layers:
                 if tensor is not None:
                     found[_memory(tensor)] = found.get(_memory(tensor), 0) + 1
         return found
+
+
+def _around(name: str) -> Iterator[str]:
+    """The names of the modules that hold this one, but for the model itself."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _memory(tensor: Tensor | None) -> object:

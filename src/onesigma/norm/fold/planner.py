@@ -18,7 +18,11 @@ def plan_of(norm: str, layers: Layers) -> Plan:
     reasons = []
     for attempt in (into_what_comes_before, into_what_comes_after):
         try:
-            return attempt(norm, layers, affine=affine)
+            plan = attempt(norm, layers, affine=affine)
+            for layer in plan.into:
+                reason = layers.reason_against_pair(norm, layer)
+                refuse_if(bool(reason), reason)
+            return plan
         except Refusal as refusal:
             reasons.append(str(refusal))
     return Plan(layer=norm, reason="; ".join(dict.fromkeys(reasons)))
