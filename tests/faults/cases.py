@@ -21,22 +21,23 @@ ce, mse = F.cross_entropy, F.mse_loss
 
 @dataclass(frozen=True)
 class Fault:
-    """`accepted`: codes of which at least one must be found; `causes`: codes that rightly stand as the first cause."""
+    """`accepted`: codes that name the cause; `consequences`: codes that may be found as well; `where`: its place."""
 
     name: str
     buggy: Callable[[int], Case]
     fixed: Callable[[int], Case]
     accepted: frozenset[str]
     consequences: frozenset[str] = frozenset()
+    where: str = ""
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(name: str, accepted: str, consequences: str = "") -> Callable[[type], type]:
+def fault(name: str, accepted: str, consequences: str = "", where: str = "") -> Callable[[type], type]:
     def add(case: type) -> type:
         sets = frozenset(accepted.split()), frozenset(consequences.split())
-        FAULTS.append(Fault(name, case.buggy, case.fixed, *sets))
+        FAULTS.append(Fault(name, case.buggy, case.fixed, *sets, where))
         return case
 
     return add
@@ -76,7 +77,12 @@ class F01b:
         return mlp(784, 30, 10, act=nn.Sigmoid, init=xavier), pixels(seed), ce
 
 
-@fault("F03 raw packet counters, ReLU output, binary cross-entropy", "INP101 INP102 LOS704", "ACT302 GRA401 INI201")
+@fault(
+    "F03 raw packet counters, ReLU output, binary cross-entropy",
+    "INP101 INP102 LOS704",
+    "ACT302 GRA401 INI201",
+    where="inputs.0",
+)
 class F03:
     @staticmethod
     def data(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +100,7 @@ class F03:
         return mlp(12, 16, 8, 1, init=xavier), (standardized(x.log()), y), F.binary_cross_entropy_with_logits
 
 
-@fault("F05 pixels 0..255 into sigmoids", "INP101", "ACT301 INI201 GRA401 LOS701 ACT302")
+@fault("F05 pixels 0..255 into sigmoids", "INP101", "ACT301 INI201 GRA401 LOS701 ACT302", where="inputs.0")
 class F05:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -135,7 +141,7 @@ class F09:
         return mlp(10, 64, 64, 1, init=xavier), F09.data(seed), F.binary_cross_entropy_with_logits
 
 
-@fault("F11 ones in one layer", "INI204 INI201 LOS701", "GRA402 ACT303 ACT302 ACT304")
+@fault("F11 ones in one layer", "INI204 INI201 LOS701", "GRA402 ACT303 ACT302 ACT304", where="2")
 class F11:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -159,7 +165,7 @@ class F13:
         return mlp(784, 256, 128, 64, 10, init=he), pixels(seed), ce
 
 
-@fault("F15 pixels 0..255 into ReLUs", "INP101", "INI201 LOS701 ACT302 GRA402 ACT303")
+@fault("F15 pixels 0..255 into ReLUs", "INP101", "INI201 LOS701 ACT302 GRA402 ACT303", where="inputs.0")
 class F15:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -207,7 +213,7 @@ for _act, _layers in ((nn.ReLU, 6), (nn.ReLU, 12), (nn.ReLU, 30), (nn.Tanh, 12),
     )(_depth(_layers, _act))
 
 
-@fault("M1 zeros in the first layer", "INI202 ACT304 INI204", "GRA401 ACT302 ACT303")
+@fault("M1 zeros in the first layer", "INI202 ACT304 INI204", "GRA401 ACT302 ACT303", where="0")
 class Zeros:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -242,7 +248,7 @@ class Constant:
         return mlp(784, 128, 64, 10, init=he), pixels(seed), ce
 
 
-@fault("pixels divided by 255 twice", "INP101", "INI202 ACT304 GRA401")
+@fault("pixels divided by 255 twice", "INP101", "INI202 ACT304 GRA401", where="inputs.0")
 class TwiceScaled:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -265,7 +271,7 @@ class HiddenSoftmax:
         return mlp(784, 128, 64, 10), pixels(seed), ce
 
 
-@fault("raw wine columns into tanh", "INP101 INP102", "INI201 ACT301 GRA401 LOS701 ACT304 INI202")
+@fault("raw wine columns into tanh", "INP101 INP102", "INI201 ACT301 GRA401 LOS701 ACT304 INI202", where="inputs.0")
 class RawWine:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -280,6 +286,7 @@ class RawWine:
     "one column in thousands among others at 1",
     "INP101 INP102",
     "INI201 LOS701 ACT302 ACT303 ACT301 ACT304 GRA401 GRA402",
+    where="inputs.0",
 )
 class OneLoudColumn:
     @staticmethod
@@ -292,7 +299,7 @@ class OneLoudColumn:
         return mlp(20, 64, 10), gaussian(seed), ce
 
 
-@fault("positive scalar input kills units", "INP101 ACT302 ACT303", "LOS701 INP105")
+@fault("positive scalar input kills units", "INP101 ACT302 ACT303", "LOS701 INP105", where="inputs.0")
 class PositiveScalar:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -305,7 +312,7 @@ class PositiveScalar:
         return mlp(1, 50, 50, 1, init=xavier), (standardized(x), standardized(x) ** 2), mse
 
 
-@fault("targets in the tens of millions", "INP105", "LOS701")
+@fault("targets in the tens of millions", "INP105", "LOS701", where="targets")
 class Millions:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -317,7 +324,7 @@ class Millions:
         return mlp(20, 64, 1), regression(seed), mse
 
 
-@fault("biases at −10: dead ReLUs", "ACT302 ACT304", "GRA401")
+@fault("biases at −10: dead ReLUs", "ACT302 ACT304", "GRA401", where="[23]")
 class DeadBiases:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -355,7 +362,7 @@ class DoubleSigmoid:
         return mlp(20, 64, 1), (x, (y[:, None] > 4).float()), F.binary_cross_entropy_with_logits
 
 
-@fault("NaN in one row", "INP104 NUM901", "LOS701")
+@fault("NaN in one row", "INP104 NUM901", "LOS701", where="inputs.0")
 class NanRow:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -377,7 +384,7 @@ class LogOf(nn.Module):
         return x.clamp_min(self.low).log()
 
 
-@fault("log of zero inside", "NUM901", "")
+@fault("log of zero inside", "NUM901", "", where="2")
 class LogOfZero:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -388,7 +395,7 @@ class LogOfZero:
         return nn.Sequential(nn.Linear(20, 32), nn.Softplus(), LogOf(1e-3), nn.Linear(32, 10)), gaussian(seed), ce
 
 
-@fault("biases before batch norm", "NRM601", "")
+@fault("biases before batch norm", "NRM601", "", where="0")
 class RedundantBias:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -533,7 +540,7 @@ class LoudGPT:
         return GPT(), tokens(seed), LoudGPT.loss
 
 
-@fault("no activation between two layers", "STR801", "")
+@fault("no activation between two layers", "STR801", "", where="1")
 class NoActivation:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -581,7 +588,7 @@ class Leak:
         return nn.Linear(20, 10), gaussian(seed), ce
 
 
-@fault("LSTM weights N(0, 1)", "INI201 ACT301", "")
+@fault("LSTM weights N(0, 1)", "INI201 ACT301", "", where="rnn")
 class LoudLSTM:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -606,7 +613,7 @@ class Forecaster(nn.Module):
         return self.head(self.rnn(x)[0][:, -1])
 
 
-@fault("raw prices into an LSTM", "INP101 INP105", "INI201 LOS701")
+@fault("raw prices into an LSTM", "INP101 INP105", "INI201 LOS701", where="inputs.0")
 class RawPrices:
     @staticmethod
     def buggy(seed: int) -> Case:
@@ -646,7 +653,7 @@ class WrongConstants:
         return WrongConstants.model(), digits(images=True), ce
 
 
-@fault("negative targets from a ReLU", "INP105", "")
+@fault("negative targets from a ReLU", "INP105", "", where="targets")
 class NegativeTargets:
     @staticmethod
     def buggy(seed: int) -> Case:

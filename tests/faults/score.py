@@ -1,25 +1,35 @@
-"""The score of the rules on the fault suite, with intervals over seeds."""
+"""The score of rule sets on the fault suite, with intervals over seeds."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from math import sqrt
 
 import torch
 
+from onesigma.report.report import Report
 from onesigma.rules import Finding
 from onesigma.workflows import check
 
-from .cases import FAULTS, Case, Fault
-from .clean import cases as clean_cases
+from .cases import Case, Fault
+from .rivals import RIVALS
+from .suite import ALL, healthy
 
-__all__ = ["Score", "findings_of", "roots_of", "score"]
+__all__ = ["OURS", "Score", "built", "findings_of", "roots_of", "score"]
+
+OURS = "onesigma"
+
+
+def report_of(case: Case) -> Report:
+    """What `check` finds without training."""
+    model, batches, loss = case
+    return check(model, batches, loss=loss)
 
 
 def findings_of(case: Case) -> tuple[Finding, ...]:
-    """What `check` finds without training, infos left out."""
-    model, batches, loss = case
-    return tuple(finding for finding in check(model, batches, loss=loss).findings if finding.severity != "info")
+    """The findings, infos left out."""
+    return tuple(finding for finding in report_of(case).findings if finding.severity != "info")
 
 
 def built(fault: Fault, *, seed: int, twin: bool) -> Case:
@@ -35,76 +45,87 @@ def roots_of(found: Iterable[Finding]) -> set[str]:
 
 @dataclass
 class Score:
-    """Counts over all cases and seeds."""
+    """Counts of one rule set over all cases and seeds."""
 
     runs: int = 0
     detected: int = 0
     roots: int = 0
     right_roots: int = 0
-    twin_errors: int = 0
-    twin_warnings: int = 0
+    placed: int = 0
+    rightly_placed: int = 0
+    twins: int = 0
+    twin_alarms: int = 0
     clean_runs: int = 0
-    clean_errors: int = 0
+    clean_alarms: int = 0
     clean_warnings: int = 0
     missed: Counter[str] = field(default_factory=Counter)
     alarms: Counter[str] = field(default_factory=Counter)
 
-    def table(self) -> str:
-        """As Markdown."""
-        rows = {
-            "detection": _share(self.detected, self.runs),
-            "cause precision": _share(self.right_roots, self.roots),
-            "error-level findings on fixed twins": f"{self.twin_errors} in {self.runs} runs",
-            "warnings per fixed twin": f"{self.twin_warnings / max(self.runs, 1):.2f}",
-            "error-level findings on clean models": f"{self.clean_errors} in {self.clean_runs} runs",
-            "warnings per clean model": f"{self.clean_warnings / max(self.clean_runs, 1):.2f}",
-        }
-        lines = ["| measure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
-        return "\n".join([*lines, "", f"missed: {dict(self.missed)}", f"alarms: {dict(self.alarms)}"])
+    def row(self) -> Iterator[str]:
+        """Detection, cause precision, layer precision, false alarms on twins and on healthy models, warnings."""
+        yield share(self.detected, self.runs)
+        yield share(self.right_roots, self.roots)
+        yield share(self.rightly_placed, self.placed)
+        yield share(self.twin_alarms, self.twins)
+        yield share(self.clean_alarms, self.clean_runs)
+        yield f"{self.clean_warnings / max(self.clean_runs, 1):.2f}"
 
 
-def score(seeds: Iterable[int]) -> Score:
-    """Every fault, its twin, and every clean model, once per seed."""
-    total = Score()
+def score(seeds: Iterable[int]) -> Mapping[str, Score]:
+    """Every fault, its twin, and every healthy model, once per seed, judged by us and by every rival."""
+    totals = {name: Score() for name in (OURS, *RIVALS)}
     for seed in seeds:
-        for fault in FAULTS:
-            _add_fault(total, fault, seed)
-        for name, build in clean_cases(seed):
+        for fault in ALL:
+            _add_fault(totals, fault, seed)
+        for name, build in healthy(seed):
             torch.manual_seed(seed)
-            found = findings_of(build())
-            errors = [finding for finding in found if finding.severity == "error"]
-            total.clean_runs += 1
-            total.clean_errors += len(errors)
-            total.clean_warnings += len(found) - len(errors)
-            total.alarms.update(f"{name}: {finding.code}" for finding in errors)
-    return total
+            _add_healthy(totals, report_of(build()), name)
+    return totals
 
 
-def _add_fault(total: Score, fault: Fault, seed: int) -> None:
-    found = findings_of(built(fault, seed=seed, twin=False))
-    twin = findings_of(built(fault, seed=seed, twin=True))
-    is_detected = any(finding.code in fault.accepted for finding in found)
+def _add_fault(totals: Mapping[str, Score], fault: Fault, seed: int) -> None:
+    buggy, twin = (report_of(built(fault, seed=seed, twin=twin)) for twin in (False, True))
+    loud = [finding for finding in buggy.findings if finding.severity != "info"]
+    _add(totals[OURS], fault, {finding.code for finding in loud}, roots=roots_of(loud))
+    totals[OURS].twin_alarms += any(finding.severity == "error" for finding in twin.findings)
+    if fault.where:
+        named = [finding for finding in loud if finding.code in fault.accepted and not finding.cause]
+        totals[OURS].placed += len(named)
+        totals[OURS].rightly_placed += sum(fnmatchcase(finding.layer, fault.where) for finding in named)
+    for name, rules in RIVALS.items():
+        found = set(rules(buggy.trace))
+        _add(totals[name], fault, found, roots=found)
+        totals[name].twin_alarms += any(rules(twin.trace))
+
+
+def _add(total: Score, fault: Fault, found: set[str], *, roots: set[str]) -> None:
+    is_detected = bool(found & fault.accepted)
     total.runs += 1
+    total.twins += 1
     total.detected += is_detected
     total.missed.update([] if is_detected else [fault.name])
-    total.roots += len(roots_of(found))
-    total.right_roots += len(roots_of(found) & fault.accepted)
-    errors = sum(finding.severity == "error" for finding in twin)
-    total.twin_errors += errors
-    total.twin_warnings += len(twin) - errors
+    total.roots += len(roots)
+    total.right_roots += len(roots & fault.accepted)
 
 
-def _share(part: int, whole: int) -> str:
+def _add_healthy(totals: Mapping[str, Score], report: Report, name: str) -> None:
+    errors = [finding.code for finding in report.findings if finding.severity == "error"]
+    totals[OURS].clean_alarms += bool(errors)
+    totals[OURS].clean_warnings += sum(finding.severity == "warning" for finding in report.findings)
+    totals[OURS].alarms.update(f"{name}: {code}" for code in errors)
+    for rival, rules in RIVALS.items():
+        found = set(rules(report.trace))
+        totals[rival].clean_alarms += bool(found)
+        totals[rival].clean_warnings += len(found)
+    for total in totals.values():
+        total.clean_runs += 1
+
+
+def share(part: int, whole: int) -> str:
     """With Wilson's 95 % interval."""
     if not whole:
         return "–"
     p, z2 = part / whole, 1.96**2
     center, half = p + z2 / (2 * whole), 1.96 * sqrt(p * (1 - p) / whole + z2 / (4 * whole**2))
     low, high = ((center + sign * half) / (1 + z2 / whole) for sign in (-1, 1))
-    return f"{100 * p:.1f} % ({part} of {whole}; {100 * low:.1f} to {100 * high:.1f})"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(score(range(int(sys.argv[1]) if len(sys.argv) > 1 else 20)).table() + "\n")
+    return f"{100 * p:.1f} % ({100 * low:.1f} to {100 * high:.1f})"

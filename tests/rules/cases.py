@@ -146,9 +146,9 @@ CASES: dict[str, Case] = {
         },
     ),
     "INI202": Case(
-        chain(1.0, 0.001),
+        chain(1.0, 0.0001),
         "error",
-        "2 hands relu a std over samples of 0.001, from one of 1 in its input.",
+        "2 hands relu a std over samples of 0.0001, from one of 1 in its input.",
         {
             "torch's default, three layers": chain(0.58, 0.24, 0.1),
             "a head that starts at zero": chain(1.0, head=0.0),

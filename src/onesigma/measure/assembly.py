@@ -32,6 +32,7 @@ class Pass:
     loss: float | None
     loss_name: str
     num_samples: int
+    chance: tuple[float, str] | None
 
     def moments(self, slot: int | None) -> Moments | None:
         """The numbers in a slot."""
@@ -103,13 +104,17 @@ def _parameters(passes: Sequence[Pass]) -> Iterator[ParameterRecord]:
         if value is None:
             continue
         gradient = passes[0].moments(slots.gradient)
+        duplicate, equal = (
+            (0.0, 0.0) if slots.duplicates is None else map(float, passes[0].ledger.row(slots.duplicates))
+        )
         yield ParameterRecord(
             name=slots.name,
             shape=slots.shape,
             value=value.signal(),
             gradient=None if gradient is None else gradient.signal(),
             trainable=slots.trainable,
-            duplicate_rows=0.0 if slots.duplicates is None else float(passes[0].ledger.row(slots.duplicates)[0]),
+            duplicate_rows=duplicate,
+            equal_rows=equal,
         )
 
 
@@ -147,8 +152,8 @@ def _loss(passes: Sequence[Pass]) -> LossRecord | None:
     if not measured:
         return None
     weights = [max(each.num_samples, 1) for each in measured]
-    chances = [each.ledger.row(each.watcher.chance[0])[0] for each in measured if each.watcher.chance is not None]
-    chance = measured[0].watcher.chance
+    chances = [each.chance[0] for each in measured if each.chance is not None]
+    chance = measured[0].chance
     return LossRecord(
         name=measured[0].loss_name,
         value=float(np.average([each.loss for each in measured if each.loss is not None], weights=weights)),

@@ -15,9 +15,10 @@ from onesigma._errors import ConfigError
 from onesigma._typing import Loss
 from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Site
-from onesigma.model.graph import Call
+from onesigma.model.graph import Call, Graph
+from onesigma.model.signals import Ledger
 
-__all__ = ["Criterion", "chance_of", "criterion_of"]
+__all__ = ["Criterion", "chance_at", "chance_of", "criterion_of"]
 
 _NAMED: Mapping[str, Callable[..., torch.Tensor]] = {
     "cross_entropy": F.cross_entropy,
@@ -143,6 +144,31 @@ def chance_of(site: Site) -> tuple[torch.Tensor, str, int] | None:
         if op in ("mse", "l1", "smooth_l1", "huber"):
             value, name = _constant_guess(op, target.detach())
             return _reduced(value, site, count=target.numel()), name, 0
+    return None
+
+
+def chance_at(
+    index: int, graph: Graph, *, ledger: Ledger, known: Mapping[int, tuple[int, str]]
+) -> tuple[float, str] | None:
+    """Chance level of the value that call `index` made, from those of the losses in it; None where one is unknown.
+
+    Sums, multiples by constants, means and views of losses are seen through: a model that knows nothing pays the sum.
+    """
+    if index in known:
+        slot, name = known[index]
+        return float(ledger.row(slot)[0]), name
+    call = graph.calls[index] if index >= 0 else None
+    parts = [chance_at(i, graph, ledger=ledger, known=known) for i in call.inputs] if call and call.inputs else [None]
+    found = [part for part in parts if part is not None]
+    if call is None or len(found) < len(parts):
+        return None
+    if call.kind == "shape" or call.op == "mean":
+        return found[0]
+    factor = call.attributes.get("other")
+    if call.kind == "scale" and isinstance(factor, int | float) and factor > 0 and call.op in ("mul", "div"):
+        return found[0][0] * (factor if call.op == "mul" else 1 / factor), f"{found[0][1]}, scaled"
+    if call.kind == "join" and call.op == "add":
+        return sum(value for value, _ in found), " and ".join(name for _, name in found)
     return None
 
 

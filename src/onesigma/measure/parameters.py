@@ -53,13 +53,22 @@ def _with_gradient(entry: ParameterSlots, tensor: torch.Tensor, ledger: Ledger) 
 
 
 def _duplicate_rows(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Share of rows that have a twin in both tensors. Sums come first: rows that differ there need no second look."""
+    """Share of rows that have a twin in both tensors, and in the weights alone, rows of zeros apart.
+
+    Sums come first: rows that differ there need no second look.
+    """
     weight, gradient = weight.reshape(weight.shape[0], -1), gradient.reshape(weight.shape[0], -1)
     _, place, count = torch.unique(weight.sum(1), return_inverse=True, return_counts=True)
     suspects = (count[place] > 1).nonzero().squeeze(1)
     if not len(suspects):
-        return torch.zeros(1)
-    joint = torch.cat([weight[suspects], gradient[suspects].to(weight.dtype)], dim=1)
-    _, count = torch.unique(joint, dim=0, return_counts=True)
-    num_twins: torch.Tensor = count[count > 1].sum()
-    return (num_twins / weight.shape[0]).reshape(1)
+        return torch.zeros(2)
+    found = weight[suspects]
+    joint = torch.cat([found, gradient[suspects].to(weight.dtype)], dim=1)
+    twins = torch.stack([_num_twins(joint), _num_twins(found[found.any(1)])])
+    return twins / weight.shape[0]
+
+
+def _num_twins(rows: torch.Tensor) -> torch.Tensor:
+    _, count = torch.unique(rows, dim=0, return_counts=True)
+    number: torch.Tensor = count[count > 1].sum()
+    return number

@@ -9,7 +9,7 @@ from onesigma._errors import CaptureError, ConfigError
 from onesigma._typing import Batches, Loss
 from onesigma.measure.assembly import Pass, trace_of
 from onesigma.measure.inputs import tables_of
-from onesigma.measure.losses import Criterion, criterion_of
+from onesigma.measure.losses import Criterion, chance_at, criterion_of
 from onesigma.measure.parameters import parameter_slots, with_gradients
 from onesigma.measure.watcher import Watcher
 from onesigma.model.batches import Batch, iterate_batches
@@ -84,6 +84,7 @@ def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion) -> Pass:
         loss=None if loss_slot is None else float(ledger.row(loss_slot)[0]),
         loss_name=criterion.name_of(graph.calls[index] if index is not None and index >= 0 else None),
         num_samples=batch.num_samples,
+        chance=None if index is None else chance_at(index, graph, ledger=ledger, known=watcher.chances),
     )
 
 

@@ -109,9 +109,11 @@ def _with_rows(record: ParameterRecord, values: torch.Tensor) -> ParameterRecord
     is_zero = (low == 0) & (high == 0)
     is_constant = (low == high) & ~is_zero & (rows.shape[1] > 1)
     # Rows of zeros are their own case: a gate that starts shut, a unit that was pruned.
+    twins = _duplicates(rows[~is_zero]) / len(rows)
     return replace(
         record,
-        duplicate_rows=_duplicates(rows[~is_zero]) / len(rows),
+        duplicate_rows=twins,
+        equal_rows=twins,
         constant_rows=int(is_constant.sum()) / len(rows),
         zero_rows=int(is_zero.sum()) / len(rows),
     )

@@ -28,7 +28,7 @@ class Watcher(Listener):
         self.gradients: dict[int, int] = {}
         self.activities: dict[int, tuple[int, Units]] = {}
         self.norms: dict[int, tuple[int | None, NormSite]] = {}
-        self.chance: tuple[int, str] | None = None
+        self.chances: dict[int, tuple[int, str]] = {}
         self.num_classes = 0
         self._ledger = ledger
         self._num_samples = num_samples
@@ -108,7 +108,7 @@ class Watcher(Listener):
         found = chance_of(site)
         if found is not None:
             value, name, self.num_classes = found
-            self.chance = (self._ledger.note(value), name)
+            self.chances[site.call.index] = (self._ledger.note(value), name)
 
 
 def _is_signal(tensor: torch.Tensor) -> bool:

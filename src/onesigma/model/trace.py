@@ -128,6 +128,7 @@ class ParameterRecord:
         gradient: ∂loss/∂parameter; None if there is none.
         trainable: `requires_grad`.
         duplicate_rows: Share of rows (units) whose weights, and whose gradients if any, equal those of another row.
+        equal_rows: The same whatever their gradients; rows of zeros do not count.
         constant_rows: Share of rows that are one number throughout, not zero; looked for in stored weights only.
         zero_rows: Share of rows that are all zero; looked for in stored weights only.
         update_ratio: Median over the measured steps of std(update)/std(weight); None where no step was taken.
@@ -140,6 +141,7 @@ class ParameterRecord:
     gradient: Signal | None = None
     trainable: bool = True
     duplicate_rows: float = 0.0
+    equal_rows: float = 0.0
     constant_rows: float = 0.0
     zero_rows: float = 0.0
     update_ratio: float | None = None

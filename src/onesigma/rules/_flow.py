@@ -12,6 +12,7 @@ __all__ = [
     "S_SHAPED",
     "Flow",
     "is_repeated",
+    "is_s_shaped",
     "sampling",
     "spread",
     "units",
@@ -31,6 +32,17 @@ RECTIFIERS = frozenset(
 
 NONLINEARITIES = S_SHAPED | RECTIFIERS
 """Activations that expect a signal at unit scale; not exp, clamp, softmax or periodic functions."""
+
+
+def is_s_shaped(record: Record) -> bool:
+    """Flat on both sides by design; ReLU6, a hardtanh that starts at 0, is a rectifier.
+
+    Example:
+        >>> is_s_shaped(Record(index=0, op="hardtanh", kind="activation", attributes={"min_val": 0.0}))
+        False
+    """
+    return record.op in S_SHAPED and not (record.op == "hardtanh" and record.attributes.get("min_val") == 0)
+
 
 _CARRIERS = ("shape", "dropout")
 """Kinds that hand a signal on at the same scale."""

@@ -6,7 +6,7 @@ from math import prod, sqrt
 from onesigma.model.trace import Record
 from onesigma.rules._flow import Flow
 
-__all__ = ["Profile", "gradient_profile"]
+__all__ = ["Profile", "averaging", "gradient_profile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def gradient_profile(flow: Flow) -> Profile | None:
     depth = sum(record.kind in ("linear", "recurrent", "attention") for record in between)
     if not depth:
         return None
-    averaging = prod(_averaging(record) for record in trunk if first.index < record.index <= last.index)
-    ratio = norm_of(first) * averaging / norm_of(last) if norm_of(last) else 0.0
+    regained = prod(averaging(record) for record in trunk if first.index < record.index <= last.index)
+    ratio = norm_of(first) * regained / norm_of(last) if norm_of(last) else 0.0
     return Profile(first, last, depth, ratio, any(record.kind == "norm" for record in between))
 
 
@@ -56,7 +56,7 @@ def norm_of(record: Record) -> float:
     return record.gradient.rms * sqrt(record.gradient.count) if record.gradient is not None else 0.0
 
 
-def _averaging(record: Record) -> float:
+def averaging(record: Record) -> float:
     """√k for an average over k positions, 1/√k for a sum, 1 for anything else."""
     if record.kind not in ("pool", "reduce") or record.input is None or record.output is None or "max" in record.op:
         return 1.0

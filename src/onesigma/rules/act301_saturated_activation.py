@@ -5,9 +5,9 @@
 For tanh, sigmoid and their kin: the share of values whose local slope |f'(x)| is below 0.06 of the largest slope of f.
 For tanh that is |f(x)| > 0.97, for sigmoid |x| > 4.2; no constant per function is needed. Limits: info beyond 5 %,
 warning beyond 25 %, error beyond 50 %; also an error where more than half of the units are saturated on 99 % of their
-observations. At most an info for gates, which a product reads. Sources: Karpathy's 0.97; SageMaker Debugger's half of
-the units (but its own limits, |x| > 9.5 for tanh, stay silent at 68 % saturation). A tanh layer at the popular gain
-5/3 has 21 %, so the warning stands above that.
+observations. At most an info for gates, which a product reads, and for what a trained model returns. Sources:
+Karpathy's 0.97; SageMaker Debugger's half of the units (but its own limits, |x| > 9.5 for tanh, stay silent at 68 %
+saturation). A tanh layer at the popular gain 5/3 has 21 %, so the warning stands above that.
 
 ## Why it matters
 
@@ -35,25 +35,26 @@ from collections.abc import Iterator
 
 from onesigma.model.trace import Activity, Record, Trace
 from onesigma.rules._finding import Finding
-from onesigma.rules._flow import S_SHAPED, Flow
+from onesigma.rules._flow import Flow, is_s_shaped
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the flat share of every S-shaped activation."""
-    flow = Flow(trace)
+    flow, trained = Flow(trace), looks_trained(trace)
     for record in trace.of_kind("activation"):
         activity = record.activity
-        if activity is None or record.op not in S_SHAPED:
+        if activity is None or not is_s_shaped(record):
             continue
         yield from RULE.found(
             record,
             max(activity.saturated, activity.saturated_units),
             limits=limits,
-            at_most="info" if flow.is_gate(record) else "error",
+            at_most="info" if flow.is_gate(record) or (trained and record in flow.returned) else "error",
             message=_message(record, activity),
             expected="less than 5 % saturated",
             confidence=f"{activity.num_units} units, {activity.num_observations} observations each",

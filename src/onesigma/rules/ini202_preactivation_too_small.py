@@ -3,7 +3,7 @@
 ## What it measures
 
 The std over samples of every pre-activation: what of it depends on the sample (over all values, where there was one
-sample). Limits: info below 0.3, warning below 0.05, error below 0.005, each divided by 1 + 3σ with σ² = 1/(2·units) +
+sample). Limits: info below 0.3, warning below 0.05, error below 0.001, each divided by 1 + 3σ with σ² = 1/(2·units) +
 1/(2·samples). At most a warning where the loss shows a trained model, at most an info for gates. Sources:
 TheDeepChecker's 0.5 is widened, because torch's own default for `nn.Linear` halves the signal at every layer: two or
 three of them (0.58, 0.24, 0.10) train well, five or more (0.016) do not.
@@ -17,7 +17,8 @@ which looks healthy.
 ## When it is fine
 
 Last layers of residual branches, heads and gates that start at zero: they do not feed a nonlinearity directly and are
-not judged. Regularized small starts (weights of 0.01) of shallow networks come as an info.
+not judged; an info where they do, learn, and something leads past them, as in couplings of normalizing flows.
+Regularized small starts (weights of 0.01) of shallow networks come as an info.
 
 ## What to do
 
@@ -56,12 +57,24 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             std,
             limits=limits,
             slack=width_slack(linear),
-            at_most="info" if flow.is_gate(activation) else "warning" if trained else "error",
+            at_most="info"
+            if flow.is_gate(activation) or _is_bypassed(flow, linear)
+            else "warning"
+            if trained
+            else "error",
             message=_message(linear, activation),
             expected="a pre-activation std of 0.5 to 2",
             confidence=sampling(linear),
             fix="onesigma.initialize_(model, batches)",
         )
+
+
+def _is_bypassed(flow: Flow, linear: Record) -> bool:
+    """Its weight starts at zero and learns, and the outputs depend on the sample all the same: another way leads on."""
+    weight = flow.trace.parameter(linear.parameters.get("weight", ""))
+    if weight is None or weight.value.rms or weight.gradient is None or not weight.gradient.rms:
+        return False
+    return any((record.output.sample_std or 0) > 0 for record in flow.returned if record.output is not None)
 
 
 def _message(linear: Record, activation: Record) -> str:
@@ -77,5 +90,5 @@ RULE = Rule(
     name="preactivation-too-small",
     check=check,
     page=__doc__,
-    levels=Levels(info=0.3, warning=0.05, error=0.005, below=True),
+    levels=Levels(info=0.3, warning=0.05, error=0.001, below=True),
 )

@@ -5,8 +5,10 @@
 For every weight of two or more dimensions: the share of its rows (units) whose weights equal those of another row and
 whose gradients do too. Limits: warning for any, error beyond 50 %. Weights that are all zero do not count, nor those
 without a gradient: zero-initialized heads, gates and adapters get a gradient of their own per unit. Source:
-NeuraLint's and TheDeepChecker's symmetry rules, with the gradient added. In stored weights, which have no gradient,
-equal rows, rows that are one number throughout, and matrices of nothing but zeros are a warning.
+NeuraLint's and TheDeepChecker's symmetry rules, with the gradient added. More than half of the rows equal in weights
+and told apart by gradients alone (the next layer is random) are a warning: they start as one unit. In stored weights,
+which have no gradient, equal rows, rows that are one number throughout, and matrices of nothing but zeros are a
+warning.
 
 ## Why it matters
 
@@ -33,7 +35,7 @@ Goodfellow et al. 2016, section 8.4 (breaking symmetry); DeepCrime's operators "
 from collections.abc import Iterator
 
 from onesigma.model.trace import ParameterRecord, Trace
-from onesigma.rules._finding import Finding
+from onesigma.rules._finding import Finding, Severity
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._place import maker_of
 from onesigma.rules._rule import Rule
@@ -47,32 +49,38 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         is_stored = not trace.records
         if len(parameter.shape) < 2 or (not is_stored and (parameter.gradient is None or not parameter.trainable)):
             continue
-        if parameter.value.rms or is_stored:
-            share, said = _judged(parameter, is_stored=is_stored)
-            yield from RULE.found(
-                maker_of(trace, parameter.name),
-                share,
-                limits=limits,
-                message=f"{parameter.name}: {100 * share:.3g} % of its {parameter.shape[0]} units {said}.",
-                expected="units that differ",
-                confidence=f"exact comparison of weights{'' if is_stored else ' and gradients'}",
-                fix="onesigma.initialize_(model, batches)",
-                at_most="warning" if is_stored else "error",
-            )
+        share, said, at_most = _stored(parameter) if is_stored else _measured(parameter)
+        yield from RULE.found(
+            maker_of(trace, parameter.name),
+            share,
+            limits=limits,
+            message=f"{parameter.name}: {100 * share:.3g} % of its {parameter.shape[0]} units {said}.",
+            expected="units that differ",
+            confidence=f"exact comparison of weights{'' if is_stored else ' and gradients'}",
+            fix="onesigma.initialize_(model, batches)",
+            at_most=at_most,
+        )
 
 
-def _judged(parameter: ParameterRecord, *, is_stored: bool) -> tuple[float, str]:
-    """The share that counts, and what is the matter with it. Some zero rows are pruning; nothing but zeros is not."""
-    if not is_stored:
-        return parameter.duplicate_rows, "have the weights and the gradient of another one"
+def _measured(parameter: ParameterRecord) -> tuple[float, str, Severity]:
+    """The share that counts, what is the matter with it, and how grave that may be."""
+    if not parameter.value.rms:
+        return 0.0, "", "info"
+    if parameter.duplicate_rows or parameter.equal_rows <= _MOST:
+        return parameter.duplicate_rows, "have the weights and the gradient of another one", "error"
+    return parameter.equal_rows, "have the weights of another one, told apart by their gradients alone", "warning"
+
+
+def _stored(parameter: ParameterRecord) -> tuple[float, str, Severity]:
+    """Some rows of zeros are pruning; nothing but zeros is not."""
     if parameter.zero_rows == 1:
-        return 1.0, "are zero"
-    if parameter.constant_rows >= parameter.duplicate_rows > 0:
-        return parameter.constant_rows, "are one number throughout, and some are alike"
+        return 1.0, "are zero", "warning"
     if parameter.constant_rows:
-        return parameter.constant_rows, "are one number throughout"
-    return parameter.duplicate_rows, "have the weights of another one"
+        alike = ", and some are alike" if parameter.equal_rows else ""
+        return parameter.constant_rows, f"are one number throughout{alike}", "warning"
+    return parameter.equal_rows, "have the weights of another one", "warning"
 
 
+_MOST = 0.5
 _LEVELS = Levels(warning=0.0, error=0.5)
 RULE = Rule(code="INI204", name="duplicate-units", check=check, page=__doc__, levels=_LEVELS)

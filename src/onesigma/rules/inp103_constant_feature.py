@@ -66,7 +66,8 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
 def _is_expected(data: InputRecord, constant: list[Column]) -> bool:
     lowest = min(column.minimum for column in data.columns)
     is_floor = len(constant) < len(data.columns) and all(column.maximum in (lowest, 0.0) for column in constant)
-    return data.kind == "image" or is_floor or data.shape[0] < _ENOUGH_ROWS
+    is_mask = data.kind == "other" and "float" not in data.dtype
+    return data.kind == "image" or is_mask or is_floor or data.shape[0] < _ENOUGH_ROWS
 
 
 RULE = Rule(code="INP103", name="constant-feature", check=check, page=__doc__, levels=Levels(warning=0.0))

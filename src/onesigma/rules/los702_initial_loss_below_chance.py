@@ -28,6 +28,7 @@ Check the loss's inputs, the labels' distribution, and that the targets are no f
 CS231n notes, neural networks 3, "look for correct loss at chance performance".
 """
 
+import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Trace
@@ -44,8 +45,9 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     value = excess(trace.loss)
     if trace.loss is None or trace.loss.chance is None or value is None or not trace.training:
         return
-    if trace.targets is not None and trace.targets.entropy > 0:
-        value = max(value, trace.loss.value - trace.targets.entropy)
+    entropy = _entropy(trace)
+    if entropy > 0:
+        value = max(value, trace.loss.value - entropy)
     yield from RULE.found(
         "",
         value,
@@ -58,6 +60,16 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         confidence=f"{trace.num_samples} samples",
         fix="torch.bincount(labels) / len(labels)  # and look for the target among the inputs",
     )
+
+
+def _entropy(trace: Trace) -> float:
+    """Of the targets: what a model pays that knows their frequencies alone; 0 where that is unknown."""
+    if trace.targets is None or trace.loss is None or trace.targets.entropy:
+        return trace.targets.entropy if trace.targets is not None else 0.0
+    shares = [column.mean for column in trace.targets.columns]
+    if trace.loss.chance_name != "log 2" or not all(0 <= share <= 1 for share in shares):
+        return 0.0
+    return sum(-p * math.log(p) for share in shares for p in (share, 1 - share) if p > 0) / max(len(shares), 1)
 
 
 RULE = Rule(
