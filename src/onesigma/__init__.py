@@ -32,6 +32,7 @@ from onesigma.numbers.meanfield import CriticalPoint, critical_point
 from onesigma.report.report import Report
 from onesigma.rules import Finding, Limits
 from onesigma.workflows import check
+from onesigma.workflows.apply import apply
 from onesigma.workflows.standardize import standardize
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Trace",
     "__version__",
     "activation_moments",
+    "apply",
     "check",
     "critical_point",
     "fan",

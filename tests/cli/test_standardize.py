@@ -239,3 +239,13 @@ class TestMerge:
         code, _, err = run("merge", tmp_path / "a.json", "-o", tmp_path / "m.json")
         assert code == 2
         assert "two or more files" in err
+
+
+def test_an_engine_writes_the_same_bytes(run: Run, table: Path, tmp_path: Path) -> None:
+    run("standardize", table, "-o", tmp_path / "here.json")
+    code, _, _ = run("standardize", table, "-o", tmp_path / "there.json", "--engine", "threads", "--address", "3")
+    assert code == 0
+    assert (tmp_path / "there.json").read_bytes() == (tmp_path / "here.json").read_bytes()
+    code, _, err = run("standardize", table, "-o", tmp_path / "x.json", "--address", "tcp://127.0.0.1:9")
+    assert code == 2
+    assert "address='tcp://127.0.0.1:9' needs an engine" in err

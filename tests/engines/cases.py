@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onesigma.engines import Engine
+from onesigma.inputs.apply import apply
+from onesigma.inputs.scalers import ColumnScaler
 from onesigma.inputs.scan import columns_of, scan
 from onesigma.inputs.sources import open_source
 from onesigma.workflows.parts import Part, Summary, join
@@ -104,3 +106,27 @@ def fragile(arrays: Sequence[np.ndarray], flag: Path, *, harm: str) -> list[obje
             return self.array
 
     return [Fragile(array) for array in arrays]
+
+
+def scaled_here(scaler: ColumnScaler, source: object, folder: Path) -> pa.Table:
+    """The table as `onesigma apply` writes it."""
+    apply(scaler, source, to=folder / "scaled.parquet")
+    return pq.read_table(folder / "scaled.parquet")
+
+
+def mixed_table() -> pa.Table:
+    """Columns to scale with nulls and NaN, between others that pass through."""
+    table = hostile_table()
+    text = pa.array([f"row {index}" for index in range(table.num_rows)])
+    return table.select(["some", "wide", "nan", "day", "ordinary"]).append_column("text", text)
+
+
+def assert_same_rows(mine: pa.Table, theirs: pa.Table) -> None:
+    """Equal names, values and nulls, bit for bit but for the bits of a NaN, whatever the order of the rows."""
+    assert mine.column_names == theirs.column_names
+    mine, theirs = (table.take(np.argsort(table["text"].to_numpy(zero_copy_only=False))) for table in (mine, theirs))
+    for name in mine.column_names:
+        left, right = (table[name].combine_chunks() for table in (mine, theirs))
+        assert left.is_null(nan_is_null=False).equals(right.is_null(nan_is_null=False)), name
+        left, right = (array.to_numpy(zero_copy_only=False) for array in (left.drop_null(), right.drop_null()))
+        np.testing.assert_array_equal(left, right, err_msg=name)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import onesigma
@@ -13,7 +14,18 @@ from onesigma.engines import Engine, engine_named
 from onesigma.inputs.scan import columns_of
 from onesigma.inputs.sources import open_source
 from onesigma.workflows.parts import Summary, join
-from tests.engines.cases import REAL, arrow_frame, fragile, hostile_lake, hostile_table, local_bytes, summed
+from tests.engines.cases import (
+    REAL,
+    arrow_frame,
+    assert_same_rows,
+    fragile,
+    hostile_lake,
+    hostile_table,
+    local_bytes,
+    mixed_table,
+    scaled_here,
+    summed,
+)
 
 pytest.importorskip("dask", reason="Dask is not installed: pip install 'onesigma[dask]'")
 distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install 'onesigma[dask]'")
@@ -159,3 +171,24 @@ def test_a_cluster_is_reached_by_its_address(client: object, lake: Path) -> None
     address = client.scheduler.address  # type: ignore[attr-defined]
     scaler = onesigma.standardize(lake, engine="dask", address=address, nonfinite="ignore")
     assert scaler.columns_.to_bytes() == local_bytes(lake)
+
+
+def test_a_scaler_maps_frames_lazily_with_the_bits_of_apply(tmp_path: Path) -> None:
+    table = mixed_table()
+    scaler = onesigma.standardize(table, columns=["some", "wide", "nan"])
+    expected = scaled_here(scaler, table, tmp_path)
+    lazy = onesigma.apply(scaler, dd.from_pandas(arrow_frame(table), npartitions=5))
+    assert isinstance(lazy, dd.DataFrame)
+    assert list(lazy.dtypes) == list(lazy.compute().dtypes)
+    assert_same_rows(pa.Table.from_pandas(lazy.compute(), preserve_index=False), expected)
+
+
+def test_a_frame_of_numpy_columns_keeps_its_index_and_its_other_columns() -> None:
+    frame = pd.DataFrame({"x": [1.0, np.nan, 4.0, 7.0], "k": [1, 2, 3, 4]}, index=[3, 5, 7, 9])
+    scaler = onesigma.standardize(frame, columns=["x"])
+    mapped = onesigma.apply(scaler, dd.from_pandas(frame, npartitions=2)).compute()
+    pd.testing.assert_frame_equal(mapped, frame.assign(x=scaler.transform(frame[["x"]])[:, 0]), check_exact=True)
+    only = onesigma.apply(scaler, dd.from_pandas(frame, npartitions=2), only=True)
+    assert list(only.columns) == ["x"]
+    with pytest.raises(EngineError, match=r"map an array with array\.map_blocks\(scaler\.transform\)"):
+        onesigma.apply(onesigma.standardize({"x0": [1.0, 2.0]}), da.ones((2, 1)))

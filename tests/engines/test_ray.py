@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import onesigma
@@ -12,7 +13,17 @@ from onesigma.engines import Engine, engine_named
 from onesigma.inputs.scan import columns_of
 from onesigma.inputs.sources import open_source
 from onesigma.workflows.parts import Summary, join
-from tests.engines.cases import REAL, fragile, hostile_lake, hostile_table, local_bytes, summed
+from tests.engines.cases import (
+    REAL,
+    assert_same_rows,
+    fragile,
+    hostile_lake,
+    hostile_table,
+    local_bytes,
+    mixed_table,
+    scaled_here,
+    summed,
+)
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'onesigma[ray]'")
 pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'onesigma[ray]'")
@@ -109,3 +120,11 @@ def test_a_worker_killed_in_a_pass_over_a_dataset_leaves_the_bits_alone(tmp_path
         parcel = engine.map_merge(dataset, Summary.by(columns_of(table), names=("x",)), merge=join, zero=None)
     assert flag.exists()
     assert parcel.state.to_bytes() == local_bytes({"x": array})
+
+
+def test_a_scaler_maps_a_dataset_lazily_with_the_bits_of_apply(tmp_path: Path) -> None:
+    table = mixed_table()
+    scaler = onesigma.standardize(table, columns=["some", "wide", "nan"])
+    lazy = onesigma.apply(scaler, ray.data.from_arrow(table).repartition(3))
+    mapped = pa.concat_tables(lazy.iter_batches(batch_size=None, batch_format="pyarrow"))
+    assert_same_rows(mapped, scaled_here(scaler, table, tmp_path))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import onesigma
@@ -13,7 +14,16 @@ from onesigma.engines import Engine, engine_named
 from onesigma.inputs.scan import columns_of
 from onesigma.inputs.sources import open_source
 from onesigma.workflows.parts import Summary, join
-from tests.engines.cases import REAL, fragile, hostile_lake, local_bytes, summed
+from tests.engines.cases import (
+    REAL,
+    assert_same_rows,
+    fragile,
+    hostile_lake,
+    local_bytes,
+    mixed_table,
+    scaled_here,
+    summed,
+)
 
 pyspark = pytest.importorskip("pyspark", reason="Spark is not installed: pip install 'onesigma[spark]'")
 if shutil.which("java") is None:
@@ -65,11 +75,11 @@ def test_a_dataframe_keeps_every_bit(session: object, lake: Path) -> None:
 
 
 def test_a_dataframe_with_empty_partitions_and_odd_names_is_a_table(session: object) -> None:
-    rows = [(float(x), "text") for x in range(5)]
-    frame = session.createDataFrame(rows, ["a.b `c`", "t"]).repartition(16)  # type: ignore[attr-defined]
+    rows = [(float(x), "text") for x in range(2)]
+    frame = session.createDataFrame(rows, ["a.b `c`", "t"]).repartition(4)  # type: ignore[attr-defined]
     with pytest.warns(onesigma.OnesigmaWarning, match="spark DataFrame: left out 't' is text"):
         scaler = onesigma.standardize(frame)
-    assert scaler.columns_.to_bytes() == local_bytes({"a.b `c`": [0.0, 1.0, 2.0, 3.0, 4.0]})
+    assert scaler.columns_.to_bytes() == local_bytes({"a.b `c`": [0.0, 1.0]})
 
 
 def test_an_error_of_a_worker_is_the_error_here(tmp_path: Path) -> None:
@@ -88,3 +98,11 @@ def test_a_killed_worker_a_straggler_and_a_part_that_raises_leave_the_bits_alone
     parcel = engine.map_merge(parts, summary, merge=join, zero=None)
     assert (tmp_path / "done").exists()
     assert parcel.state.to_bytes() == local_bytes(array)
+
+
+def test_a_scaler_maps_a_dataframe_lazily_with_the_bits_of_apply(session: object, tmp_path: Path) -> None:
+    table = mixed_table()
+    pq.write_table(table, tmp_path / "table.parquet")
+    scaler = onesigma.standardize(table, columns=["some", "wide", "nan"])
+    lazy = onesigma.apply(scaler, session.read.parquet(str(tmp_path / "table.parquet")))  # type: ignore[attr-defined]
+    assert_same_rows(lazy.repartition(3).toArrow(), scaled_here(scaler, table, tmp_path))

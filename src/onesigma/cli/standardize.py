@@ -13,8 +13,8 @@ from onesigma._errors import ConfigError
 from onesigma.cli._progress import pass_bar
 from onesigma.inputs.condition import ColumnCondition, conditions_of
 from onesigma.inputs.sinks import refuse_no_folder
-from onesigma.inputs.sources import Source, open_source
-from onesigma.inputs.standardize import fit_scaler
+from onesigma.inputs.sources import Source
+from onesigma.workflows.standardize import fit
 
 __all__ = ["standardize"]
 
@@ -37,6 +37,13 @@ def standardize(
     decimal: Annotated[bool, typer.Option("--decimal", help="Keep the decimal fractions of CSV text exact.")] = False,
     axis: Annotated[int | None, typer.Option(help="Axis of the columns in arrays of three or more dimensions.")] = None,
     field: Annotated[str | None, typer.Option(help="Array of an NPZ file.")] = None,
+    engine: Annotated[
+        Literal["local", "threads", "processes", "dask", "ray", "spark"],
+        typer.Option(help="Where the pass runs; the result has the same bytes."),
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of a cluster: tcp://host:8786 (Dask), ray://host:10001, spark://host:7077.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget an interrupted run instead of continuing it.")
     ] = False,
@@ -52,15 +59,19 @@ def standardize(
         onesigma standardize "lake/*.parquet" -o inputs.json --method minmax --columns trip_distance,fare
         onesigma standardize photos/ -o channels.json
         onesigma standardize weather.csv -o inputs.json --columns "temp_*" --nonfinite ignore
+        onesigma standardize "lake/*.parquet" -o inputs.json --engine dask --address tcp://head:8786
     """
     refuse_no_folder(out)
     checkpoint = out.with_name(f"{out.name}.scan")
     if restart:
         checkpoint.unlink(missing_ok=True)
-    table = open_source(data if len(data) > 1 else data[0], split(columns), decimal=decimal, axis=axis, field=field)
-    with pass_bar(f"reading {table.description}") as progress:
-        fitted = fit_scaler(
-            table,
+    source = data if len(data) > 1 else data[0]
+    with pass_bar(f"reading {', '.join(data[:3])}") as progress:
+        fitted, table = fit(
+            source,
+            engine=engine,
+            address=address,
+            reading={"columns": split(columns), "decimal": decimal, "axis": axis, "field": field},
             method=method,
             nonfinite=nonfinite,
             checkpoint=checkpoint,

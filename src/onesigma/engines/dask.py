@@ -69,13 +69,18 @@ class Dask:
             return [delayed(_rows, pure=False)(part) for part in dataset.to_delayed()]
         return list(dataset) if isinstance(dataset, list | tuple) else [dataset]
 
-    def map_tables(self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema) -> Any:
-        """See `Engine`; a data frame whose columns are backed by Arrow where they were."""
-        if not _is_frame(dataset):
-            raise EngineError(f"dask: a data frame can be mapped, got {type(dataset).__name__}; use .to_dataframe().")
-        meta = _mapped(dataset._meta, of=of)
-        del schema
-        return dataset.map_partitions(partial(_mapped, of=of), meta=meta)
+    def map_tables(
+        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
+    ) -> Any:
+        """See `Engine`; columns backed by Arrow stay so, and the index stays."""
+        if not _is_frame(dataset) or dataset.ndim < 2:
+            raise EngineError(
+                f"dask: a data frame is wanted, got {type(dataset).__name__}; "
+                f"map an array with array.map_blocks(scaler.transform), a bag with .to_dataframe()."
+            )
+        kept = [column for column in dataset.columns if str(column) in schema.names]
+        mapped = partial(_mapped, of=of, changed=tuple(changed))
+        return dataset[kept].map_partitions(mapped, meta=mapped(dataset[kept]._meta))
 
 
 class _Held(NamedTuple):
@@ -134,10 +139,19 @@ def _is_record(item: Any) -> bool:
     )
 
 
-def _mapped(frame: Any, *, of: Callable[[pa.Table], pa.Table]) -> Any:
-    mapped = of(pa.Table.from_pandas(frame, preserve_index=False)).to_pandas(types_mapper=None)
-    mapped.index = frame.index
-    return mapped
+def _mapped(frame: Any, *, of: Callable[[pa.Table], pa.Table], changed: tuple[str, ...]) -> Any:
+    columns = [column for column in frame.columns if str(column) in changed]
+    arrays = [pa.array(frame[column], from_pandas=True) for column in columns]
+    mapped = of(pa.table(arrays, names=list(map(str, columns))))
+    return frame.assign(**{column: _like(frame[column], mapped[str(column)]) for column in columns})
+
+
+def _like(series: Any, array: pa.ChunkedArray) -> Any:
+    """Return an Arrow column as a series beside this one: Arrow's if this is, else NumPy's, where null is NaN."""
+    kept = {"types_mapper": type(series.dtype)} if hasattr(series.dtype, "pyarrow_dtype") else {}
+    values = array.to_pandas(**kept)
+    values.index = series.index
+    return values
 
 
 def _has_client() -> bool:

@@ -69,9 +69,11 @@ class _Pool:
         del names, axis
         return self.example(dataset)
 
-    def map_tables(self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema) -> Any:
+    def map_tables(
+        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
+    ) -> Any:
         """See `example`."""
-        del of, schema
+        del of, schema, changed
         return self.example(dataset)
 
 

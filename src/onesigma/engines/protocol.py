@@ -60,13 +60,16 @@ class Engine(Protocol):
         """Return what `map_merge` takes for a dataset: `of` is then called with tables that hold these columns."""
         ...
 
-    def map_tables(self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema) -> Any:
+    def map_tables(
+        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
+    ) -> Any:
         """Return a dataset of the same engine whose tables are mapped; lazy: nothing is computed now.
 
         Args:
             dataset: One of the engine's own.
             of: Arrow in, Arrow out, row by row: any cut into tables gives the same rows.
-            schema: What `of` returns.
+            schema: What `of` returns for a whole table.
+            changed: The columns that `of` changes; it passes all others through, and may be given these alone.
         """
         ...
 

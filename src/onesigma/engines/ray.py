@@ -57,9 +57,11 @@ class Ray:
         del axis
         return dataset if _tensor_column(dataset) is not None else dataset.select_columns(list(names))
 
-    def map_tables(self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema) -> Any:
+    def map_tables(
+        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
+    ) -> Any:
         """See `Engine`."""
-        del schema  # Ray finds out when it runs.
+        del schema, changed  # Ray finds out when it runs.
         return dataset.map_batches(of, batch_format="pyarrow", batch_size=None)
 
 

@@ -54,8 +54,11 @@ class Spark:
         del axis
         return _Held(_plainly_named(dataset, names), tuple(names))
 
-    def map_tables(self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema) -> Any:
+    def map_tables(
+        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
+    ) -> Any:
         """See `Engine`."""
+        del changed
         names = tuple(dataset.columns)
 
         def mapping(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

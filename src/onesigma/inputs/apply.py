@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from onesigma.inputs.sources import Block, Source, open_source
 from onesigma.inputs.sources.columns import close_to, is_number, is_time
 from onesigma.inputs.sources.table import matrix_of
 
-__all__ = ["apply"]
+__all__ = ["Scaling", "apply", "scaling_of"]
 
 _DTYPES = {"float32": pa.float32(), "float64": pa.float64()}
 
@@ -55,26 +56,59 @@ def apply(
     """
     target = Path(to)
     refuse_bad_output(target)
-    layer = scaler.to_module()
     table = open_source(source, text=True, **reading)
-    refuse_other_columns(table, layer.names)
-    kind = _kind(table, layer.names, dtype)
-    others = (
-        [] if only or target.suffix.lower() == ".npy" else [name for name in table.names if name not in layer.names]
-    )
-    kept = [name for name in table.names if name in layer.names or name in others]
-    types = dict(zip(table.names, table.types, strict=True))
-    schema = pa.schema([(name, types[name] if name in others else kind) for name in kept])
+    scaling = scaling_of(scaler, table, dtype=dtype, only=only or target.suffix.lower() == ".npy")
     began, rows = time.monotonic(), 0
-    with open_sink(target, schema) as sink:
+    with open_sink(target, scaling.schema) as sink:
         for block in table.blocks():
-            batch = _scaled(block, layer, names=table.names, schema=schema, where=table.description)
+            batch = scaling.block(block, table.names)
             sink.write(batch)
             rows += batch.num_rows
             if progress is not None:
                 seconds = time.monotonic() - began
                 progress(Progress(num_rows=rows, total_rows=table.about_rows, seconds=seconds))
     return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """A fitted map of tables: Arrow in, Arrow out, row by row, so that any cut into tables gives the same rows.
+
+    Attributes:
+        layer: The map of the scaled columns.
+        schema: Columns that come out, in order.
+        where: What an error calls the table.
+    """
+
+    layer: Standardize
+    schema: pa.Schema
+    where: str
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Scale a table: its columns that are in the schema."""
+        schema = pa.schema([field for field in self.schema if field.name in table.column_names])
+        batches = [self.block(batch, table.column_names, schema=schema) for batch in table.to_batches()]
+        return pa.Table.from_batches(batches, schema)
+
+    def block(self, block: Block, names: Sequence[str], *, schema: pa.Schema | None = None) -> pa.RecordBatch:
+        """Scale a block whose columns have these names."""
+        return _scaled(block, self.layer, names=names, schema=schema or self.schema, where=self.where)
+
+
+def scaling_of(scaler: ColumnScaler, table: Source, *, dtype: str | None = None, only: bool = False) -> Scaling:
+    """Return the map of a table like this one; see `apply`.
+
+    Raises:
+        SourceError: A column is missing or holds no numbers.
+        ConfigError: An unknown dtype.
+    """
+    layer = scaler.to_module()
+    refuse_other_columns(table, layer.names)
+    kind = _kind(table, layer.names, dtype)
+    types = dict(zip(table.names, table.types, strict=True))
+    fields = [(name, kind if name in layer.names else types[name]) for name in table.names]
+    kept = [field for field in fields if field[0] in layer.names or not only]
+    return Scaling(layer=layer, schema=pa.schema(kept), where=table.description)
 
 
 def refuse_other_columns(table: Source, wanted: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from onesigma.inputs.standardize import Engine as Runner
 from onesigma.inputs.standardize import Fitted, Method, NonFinite, fit_scaler, warn_left_out
 from onesigma.workflows.parts import Parcel, Part, Summary, join, parts_of
 
-__all__ = ["fit", "standardize"]
+__all__ = ["fit", "look", "standardize"]
 
 _WAVE_SECONDS = 10.0
 
@@ -123,7 +123,7 @@ def fit(
         else:
             if checkpoint is not None:
                 raise ConfigError("checkpoint: only a pass over files can be resumed; pass paths instead of a dataset.")
-            table = _look(runner, source, **reading)
+            table = look(runner, source, **reading)
             run = partial(_over_dataset, runner, source, axis=reading.get("axis"), field=reading.get("field"))
         return fit_scaler(table, engine=run, **fitting), table
 
@@ -139,7 +139,7 @@ def _engine_for(source: Any, engine: str | Runner) -> str | Runner:
     )
 
 
-def _look(engine: Engine, dataset: Any, **reading: Any) -> Source:
+def look(engine: Engine, dataset: Any, **reading: Any) -> Source:
     """Choose the columns of an engine's dataset by a small example; it has no shards here."""
     name = f"{engine.name} {type(dataset).__name__}"
     try:
