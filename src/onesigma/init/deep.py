@@ -9,8 +9,9 @@ import torch
 
 from onesigma._errors import FanError, GainError
 from onesigma.init.orthogonal import mirrored_, orthogonal_
+from onesigma.init.scale import blank_like
 from onesigma.init.targets import Target
-from onesigma.init.unit import Draw, UnitScale, blank_like
+from onesigma.init.unit import Draw, UnitScale
 from onesigma.model.graph import Call, Graph
 from onesigma.numbers.meanfield import variance_for_depth
 

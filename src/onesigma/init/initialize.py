@@ -8,6 +8,7 @@ from torch import nn
 
 from onesigma._errors import ConfigError, NoEffectWarning
 from onesigma._typing import Batches
+from onesigma.init.analytic import AnalyticScale, analytic_pass
 from onesigma.init.deep import DeepScale
 from onesigma.init.targets import Owners
 from onesigma.init.unit import UnitScale
@@ -20,7 +21,7 @@ from onesigma.model.state import preserved
 
 __all__ = ["initialize_"]
 
-_SCHEMES = {"unit": UnitScale, "deep": DeepScale}
+_SCHEMES = {"unit": UnitScale, "analytic": AnalyticScale, "deep": DeepScale}
 
 
 def initialize_(
@@ -42,7 +43,9 @@ def initialize_(
     Args:
         model: Any module that can be run.
         batches: One batch, or an iterable whose first batch is used; see `iterate_batches`. Targets are not needed.
-        scheme: "unit" as above; "deep" for stacks without norms or skips: orthogonal weights, mirrored for a
+        scheme: "unit" as above; "analytic" the same with the predicted std (see `predict`) for the measured one: no
+            value of a pass is looked at, and meta tensors do for a batch;
+            "deep" for stacks without norms or skips: orthogonal weights, mirrored for a
             nonlinearity that is not odd, and a pre-activation variance that keeps gradients over the whole depth
             (1 for ReLU, GELU, SiLU, softplus). It looks at the graph first: two forward passes.
         seed: With the canonical name of a parameter it makes the values; no global random state is used.
@@ -69,31 +72,39 @@ def initialize_(
     if scheme not in _SCHEMES:
         raise ConfigError(f"initialize_: scheme must be one of {', '.join(map(repr, _SCHEMES))}, got {scheme!r}.")
     module = unwrapped(model)
-    batch = first_batch(batches).owned_by(module)
-    with preserved(module, parameters=False), torch.no_grad():
-        unit = _listener(module, batch, scheme=scheme, seed=seed, skip=skip)
-        try:
-            with recording(module, listeners=[unit]) as recorder:
-                unit.recorder = recorder
-                recorder.run(batch)
-        except BaseException:
-            _restore(unit.saved)
-            raise
-    edits = Edits((*unit.edits, *_never_ran(module, recorder.graph)), (lambda: _restore(unit.saved),))
+    batch = first_batch(batches)
+    if scheme != "analytic":  # which takes batches without values, too, and copies what it runs
+        batch = batch.owned_by(module)
+    with torch.no_grad():
+        listener, graph = _ran(module, batch, scheme=scheme, seed=seed, skip=skip)
+        if forgotten := _forgotten_zeros(graph, listener):
+            _restore(listener.saved)
+            listener, graph = _ran(module, batch, scheme=scheme, seed=seed, skip=skip, forgotten=forgotten)
+    saved = listener.saved
+    edits = Edits((*listener.edits, *_never_ran(module, graph)), (lambda: _restore(saved),))
     if not edits.applied:
         warnings.warn("initialize_ set no layer: " + _why(edits), NoEffectWarning, stacklevel=2)
     return edits
 
 
-def _listener(model: nn.Module, batch: Batch, *, scheme: str, seed: int, skip: Collection[str]) -> UnitScale:
-    owners = Owners.of(model)
-    blank = {name for name, value in owners.parameters.items() if value.dim() > 1 and value.numel() and not value.any()}
-    graph = _graph_of(model, batch) if blank or scheme == "deep" else Graph()
-    zeros = _intended_zeros(graph, blank)
-    listener = _SCHEMES[scheme](owners, seed=seed, skip=skip, zeros=zeros, tied=tied_names(model))
+def _ran(
+    model: nn.Module, batch: Batch, *, scheme: str, seed: int, skip: Collection[str], forgotten: Collection[str] = ()
+) -> tuple[UnitScale, Graph]:
+    """One pass of a scheme over the model, and the graph that it saw."""
+    if scheme == "analytic":
+        return analytic_pass(model, batch, seed=seed, skip=skip, forgotten=forgotten, tied=tied_names(model))
+    listener = _SCHEMES[scheme](Owners.of(model), seed=seed, skip=skip, forgotten=forgotten, tied=tied_names(model))
     if isinstance(listener, DeepScale):
-        listener.plan_for(graph)
-    return listener
+        listener.plan_for(_graph_of(model, batch))
+    with preserved(model, parameters=False):
+        try:
+            with recording(model, listeners=[listener]) as recorder:
+                listener.recorder = recorder
+                recorder.run(batch)
+        except BaseException:
+            _restore(listener.saved)
+            raise
+    return listener, recorder.graph
 
 
 def _graph_of(model: nn.Module, batch: Batch) -> Graph:
@@ -102,14 +113,9 @@ def _graph_of(model: nn.Module, batch: Batch) -> Graph:
         return capture(model, batch)
 
 
-def _intended_zeros(graph: Graph, blank: Collection[str]) -> frozenset[str]:
-    """The blank weights whose output is added to a stream, multiplied into one, or is the model's own output."""
-    return frozenset(
-        name
-        for call in graph.of_kind("linear")
-        for name in (call.parameters.get("weight", ""),)
-        if name in blank and _opens_quietly(graph, call)
-    )
+def _forgotten_zeros(graph: Graph, listener: UnitScale) -> frozenset[str]:
+    """The blank weights that nothing excuses: their output is not added to a stream, nor gates one, nor leaves."""
+    return frozenset(name for call, name in listener.blank if call.kind == "linear" and not _opens_quietly(graph, call))
 
 
 def _opens_quietly(graph: Graph, call: Call) -> bool:

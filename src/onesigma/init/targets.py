@@ -33,6 +33,13 @@ class Target:
     stored: tuple[nn.Parameter, ...]
     write: Callable[[torch.Tensor], None]
 
+    def scale(self, factor: float) -> None:
+        """Multiply what was written. Raises `ValueError` where the parametrization refuses it."""
+        if self.value is self.stored[0] or self.value._base is self.stored[0]:
+            self.value.mul_(factor)
+        else:
+            self.write(self.value * factor)
+
 
 @dataclass(frozen=True, slots=True)
 class Owners:

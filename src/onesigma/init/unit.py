@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from onesigma._errors import GainError
-from onesigma.init.fillers import normal_
 from onesigma.init.recurrent import draw_recurrent_
+from onesigma.init.scale import feeding_gain, is_blank, normal_like, std_of
 from onesigma.init.targets import Owners, Taken, Target, find_target
 from onesigma.model.capture import Listener, Recorder, Site
 from onesigma.model.edits import Edit
 from onesigma.model.graph import Call, Graph
-from onesigma.numbers.gain import gain_of
 
-__all__ = ["Draw", "UnitScale", "blank_like", "feeding_gain"]
+__all__ = ["INTENDED_ZERO", "Draw", "UnitScale"]
+
+INTENDED_ZERO = "intended zero: it gates a branch or opens a head, and stays zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class UnitScale(Listener):
     Attributes:
         edits: What was done, in execution order.
         saved: Every parameter that was written, and its value before.
+        blank: Calls whose weight is all zeros and was left so, and the name of that weight.
     """
 
     def __init__(
@@ -48,18 +49,20 @@ class UnitScale(Listener):
         *,
         seed: int,
         skip: Collection[str] = (),
-        zeros: Collection[str] = (),
+        forgotten: Collection[str] = (),
         tied: Mapping[str, str] | None = None,
     ) -> None:
         self.owners = owners
         self.seed = seed
         self.skip = tuple(skip)
-        self.zeros = frozenset(zeros)
+        self.forgotten = frozenset(forgotten)
+        self.blank: list[tuple[Call, str]] = []
         self.tied = tied or {}
         self.recorder: Recorder | None = None
         self.edits: list[Edit] = []
         self.saved: dict[nn.Parameter, torch.Tensor] = {}
         self._taken = Taken()
+        self._gains: dict[object, float] = {}
         self._drawn: dict[int, tuple[Target, Call, Draw]] = {}
 
     def before(self, site: Site) -> None:
@@ -78,23 +81,26 @@ class UnitScale(Listener):
         if site.call.index not in self._drawn:
             return output
         target, call, draw = self._drawn.pop(site.call.index)
-        std = float(output.float().std(correction=0))
-        if not math.isfinite(std) or std == 0:
-            reason = f"{draw.how}; its output has std {std:g} on this batch, so only the analytic draw was made"
-            self.edits.append(Edit(layer=call.name, action="draw weight", before=std, after=std, reason=reason))
-            return output
-        try:
-            target.write(target.value / (std / draw.goal))
-        except ValueError as error:
-            reason = f"{draw.how}; {error}"
+        std = std_of(output)
+        factor = draw.goal / std if std else math.inf
+        reason = draw.how
+        if math.isfinite(factor) and factor:
+            try:
+                target.scale(factor)
+            except ValueError as error:
+                reason, factor = f"{reason}; {error}", 0.0
+        else:
+            reason += f"; its output has std {std:g} on this batch, so only the analytic draw was made"
+            factor = 0.0
+        if not factor:
             self.edits.append(Edit(layer=call.name, action="draw weight", before=std, after=std, reason=reason))
             return output
         _keep_padding(site, target)
-        scaled = output / (std / draw.goal)
-        after = float(scaled.float().std(correction=0))
-        edit = Edit(layer=call.name, action="draw and scale weight", before=std, after=after, reason=draw.how)
-        self.edits.append(edit)
-        return scaled
+        # What a layer has just made is its own memory, unless it is half as precise as its scale.
+        output = output.mul_(factor) if output.dtype in (torch.float32, torch.float64) else output * factor
+        after = std_of(output)
+        self.edits.append(Edit(layer=call.name, action="draw and scale weight", before=std, after=after, reason=reason))
+        return output
 
     def _reason_against(self, call: Call, target: Target | str) -> str:
         """Why the weight of this call is left alone; empty if it is not."""
@@ -104,8 +110,9 @@ class UnitScale(Listener):
             return "skipped as asked"
         if earlier := self._taken.by(target):
             return f"reused: set when {earlier!r} ran"
-        if target.name in self.zeros:
-            return "intended zero: it gates a branch or opens a head, and stays zero"
+        if target.name not in self.forgotten and is_blank(target.value):
+            self.blank.append((call, target.name))
+            return INTENDED_ZERO
         if not call.fan_in:
             return "its fan_in is unknown"
         return ""
@@ -135,13 +142,13 @@ class UnitScale(Listener):
 
     def _planned(self, call: Call, target: Target) -> Draw:
         """The weight that `call` gets: here N(0, gain²/fan_in)."""
-        gain, feeder = feeding_gain(self._graph, call)
-        value = normal_(blank_like(target), std=gain / math.sqrt(call.fan_in), key=(self.seed, target.name))
+        gain, feeder = feeding_gain(self._graph, call, known=self._gains)
+        value = normal_like(target, std=gain / math.sqrt(call.fan_in), key=(self.seed, target.name))
         return Draw(value, f"gain {gain:.4f} ({feeder}), fan_in {call.fan_in:g}")
 
     def _tied_draw(self, target: Target) -> Draw:
         width = target.value.shape[-1]
-        value = normal_(blank_like(target), std=1 / math.sqrt(width), key=(self.seed, target.name))
+        value = normal_like(target, std=1 / math.sqrt(width), key=(self.seed, target.name))
         return Draw(value, f"tied to {self.tied[target.name]!r}: std 1/√{width} keeps that head at unit scale", goal=0)
 
     def _zero_bias(self, site: Site) -> None:
@@ -180,32 +187,6 @@ class UnitScale(Listener):
     def _put_back(self, *parameters: nn.Parameter) -> None:
         for parameter in parameters:
             parameter.copy_(self.saved.pop(parameter))
-
-
-def blank_like(target: Target) -> torch.Tensor:
-    """Float32 memory for a new value; half-precision weights are drawn in float32 and rounded once."""
-    return torch.empty(target.value.shape, dtype=torch.float32, device=target.value.device)
-
-
-def feeding_gain(graph: Graph, call: Call) -> tuple[float, str]:
-    """The gain of what feeds `call`, and its name: 1 for an input, a norm, a sum; the nonlinearity's own otherwise.
-
-    A dropout on the way, where it is active, divides the second moment by 1 − p and the gain follows.
-    """
-    if not call.inputs:
-        return 1.0, "a constant"
-    path = graph.source(call)
-    gain, name = 1.0, "input" if path.end is None else path.end.op
-    if path.end is not None and path.end.kind == "activation" and path.end.function is not None:
-        try:
-            gain = gain_of(path.end.function)
-        except GainError:
-            name = f"{name}, of which no gain is known"
-    for passed in path.passed:
-        if passed.kind == "dropout" and passed.training:
-            gain *= math.sqrt(1 - float(passed.attributes.get("p", 0.0)))
-            name += " and dropout"
-    return gain, name
 
 
 def _keep_padding(site: Site, target: Target) -> None:
