@@ -8,6 +8,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Listener, Recorder, Site
+from onesigma.model.graph import Call
 from onesigma.model.ops import is_in_place, op_of
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
@@ -84,6 +85,10 @@ class Propagation(Listener):
             states = [_constant(floating[0])]  # no data went into it, as into the embedding of positions
         self.found[site.call.index] = states[0] if states else Unknown("it has no floating-point result")
         return output
+
+    def replace(self, call: Call, tensor: torch.Tensor, signal: Signal) -> None:
+        """From here on the result of this call is another tensor, of another signal."""
+        self._states[tensor] = self.found[call.index] = signal
 
     def predicted(self, site: Site, made: list[torch.Tensor]) -> list[Signal | Unknown]:
         """One state for each floating-point result; empty where the result is no signal."""

@@ -7,12 +7,15 @@ import torch
 
 from onesigma.model.prediction.draws import MOST_DRAWN, drawn
 from onesigma.model.prediction.kernel import Kernel
+from onesigma.model.prediction.laws import moments_through
 from onesigma.model.prediction.rules.linear import LINEAR
 from onesigma.model.prediction.signal import Known, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["ATTENTION"]
+
+_MOST = 2**24  # logits that are integrated one by one; of more, the sum of the others is taken as certain
 
 
 def _softmax(step: Step) -> Signal:
@@ -22,7 +25,10 @@ def _softmax(step: Step) -> Signal:
         raise Unpredictable("softmax without dim")
     if step.call.op == "softmax" and step.call.kind != "attention" and x.base_mean.numel() <= MOST_DRAWN:
         return drawn(x).mapped(lambda draw: torch.softmax(draw, int(dim)))
-    mean, var = softmax_moments(x.base_mean, x.base_var, dim=int(dim))
+    var = x.base_var
+    if step.call.kind == "attention" and x.shape[-1] == x.shape[-2]:
+        var = var * (1 - _alike(x))
+    mean, var = softmax_moments(x.base_mean, var, dim=int(dim))
     if step.call.op == "log_softmax":
         whole = (x.base_mean + x.base_var / 2).logsumexp(int(dim), keepdim=True)
         return x.fresh(x.base_mean - whole, x.base_var)
@@ -34,13 +40,27 @@ def _softmax(step: Step) -> Signal:
 def softmax_moments(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and variance of softmax of independent normals.
 
-    With w = e^x, E[w] = e^{m + v/2} and E[w²] = e^{2m + 2v}; the weight w/(w + rest) is expanded about the mean of
-    the rest, which carries most of the sum.
+    A weight e^x/(e^x + r) is the logistic function of x − ln r, and ln r, of the sum of all the others, is taken as
+    normal. Where that is too much work, r is taken as certain: then E[w] = e^{m + v/2} and E[w²] = e^{2m + 2v}.
     """
+    if mean.numel() <= _MOST:
+        return _against_the_rest(mean, var, dim=dim)
     shares = torch.softmax(mean + var / 2, dim)
     # Beyond the point where one weight takes all, the log-normal tail is cut: a weight is never above 1.
     second = torch.minimum((shares.square() * var.clamp(max=30).exp()), shares)
     return shares, (second - shares.square()).clamp(min=0)
+
+
+def _against_the_rest(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    peak = (mean + var / 2).amax(dim, keepdim=True).clamp(min=-1e30)
+    first = (mean + var / 2 - peak).exp()
+    spread = first.square() * var.clamp(max=30).expm1()
+    rest = (first.sum(dim, keepdim=True) - first).clamp(min=1e-12)
+    noise = ((spread.sum(dim, keepdim=True) - spread).clamp(min=0) / rest.square()).log1p()
+    centered = (mean - peak).clamp(min=-1e4) - (rest.log() - noise / 2)
+    share, own = moments_through(torch.sigmoid, centered, var + noise)
+    total = share.sum(dim, keepdim=True)
+    return share / total, own / total.square()
 
 
 def _attend(step: Step) -> Signal:
@@ -50,7 +70,7 @@ def _attend(step: Step) -> Signal:
     width = query.shape[-1]
     scale = step.arguments.get("scale") or 1 / math.sqrt(width)
     logits = _logits(query, key, scale=float(scale))
-    mean, var = logits.base_mean, logits.base_var
+    mean, var = logits.base_mean, logits.base_var * (1 - _alike(key))
     allowed = _allowed(step, mean)
     if allowed is not None:
         mean = mean + allowed
@@ -60,6 +80,15 @@ def _attend(step: Step) -> Signal:
     if dropped:
         weights = weights[0], (weights[1] + dropped * weights[0].square()) / (1 - dropped)
     return _weighted(logits.fresh(*weights), value)
+
+
+def _alike(x: Signal) -> float:
+    """Mean correlation of two positions: what all logits of a row have in common, and a softmax does not see."""
+    line = x.sites.select(-1, 0).reshape(-1, x.shape[-2])[0]
+    count = len(line)
+    if count < 2 or x.kernel.num_positions == 1:
+        return 0.0
+    return min(1.0, max(0.0, (float(x.kernel.between(line[:, None], line[None, :]).sum()) / count - 1) / (count - 1)))
 
 
 def _repeated(x: Signal, *, heads: int) -> Signal:
@@ -109,16 +138,33 @@ def _weighted(weights: Signal, value: Signal) -> Signal:
         return plain
     # The mean of the values is shared by all weights of a row; only its spread over positions makes variance.
     shared = value.base_mean.mean(-2, keepdim=True)
-    apart = weights.base_var @ (value.base_mean - shared).square() + weights.base_var @ value.base_var
+    second = weights.base_var + weights.base_mean.square()
+    apart = weights.base_var @ (value.base_mean - shared).square() + second @ value.base_var
     line = line.reshape(-1, line.shape[-1])[0]
     correlations = value.kernel.between(line[:, None], line[None, :])
     size = value.base_var.mean(-1).clamp(min=0).sqrt()
-    spread = weights.base_mean * size.unsqueeze(-2)
-    together = spread @ correlations @ spread.transpose(-1, -2)
     profile = value.base_var.mean(-2, keepdim=True)
     profile = profile / profile.mean(-1, keepdim=True).clamp(min=1e-30)
-    var = apart + together.diagonal(dim1=-2, dim2=-1).unsqueeze(-1) * profile
+    var = apart + _across(weights, second, correlations, size=size).unsqueeze(-1) * profile
+    spread = weights.base_mean * size.unsqueeze(-2)
+    together = spread @ correlations @ spread.transpose(-1, -2)
     return Signal(base_mean=plain.base_mean, base_var=var, sites=plain.sites, kernel=_rows(weights, together, var))
+
+
+def _across(weights: Signal, second: torch.Tensor, correlations: torch.Tensor, *, size: torch.Tensor) -> torch.Tensor:
+    """Σ_{j≠k} E[a_j a_k]·Cov(v_j, v_k) per row, for weights a that sum to 1.
+
+    Positions that are alike have logits that are alike: E[a_j a_k] goes with e^{s²ρ} for logits of variance s².
+    """
+    mean = weights.base_mean
+    noise = (weights.base_var / mean.square().clamp(min=1e-30)).clamp(max=1e6).log1p()
+    logits = float((noise * mean).sum() / mean.sum().clamp(min=1e-30))
+    others = (min(logits, 30.0) * correlations).exp().fill_diagonal_(0.0)
+    spread = mean * size.unsqueeze(-2)
+    covariance = ((spread @ (others * correlations)) * spread).sum(-1)
+    whole = ((mean @ others) * mean).sum(-1)
+    left = (1 - second.sum(-1)).clamp(min=0)
+    return torch.where(whole > 1e-12, left * covariance / whole.clamp(min=1e-12), torch.zeros(()))
 
 
 def _rows(weights: Signal, together: torch.Tensor, var: torch.Tensor) -> Kernel:

@@ -93,8 +93,21 @@ def _elementwise(x: Signal, *, factor: torch.Tensor, shift: torch.Tensor) -> Sig
     mean = x.base_mean * factor + shift
     shape = mean.shape
     var = (x.base_var * factor.square()).expand(shape)
-    terms = x.sources if bool((factor == 1).all()) else {}
-    return replace(x.fresh(mean, var, sites=x.sites.expand(shape)), terms=terms)
+    made = x.fresh(mean, var, sites=x.sites.expand(shape))
+    if bool((factor == 1).all()):
+        return replace(made, terms=x.sources)
+    return replace(made, kernel=_turned(x, factor))
+
+
+def _turned(x: Signal, factor: torch.Tensor) -> Kernel:
+    """After factors that differ from position to position, as of rotary embeddings: signs make positions differ."""
+    count, kernel = x.kernel.num_positions, x.kernel
+    rows = factor.squeeze()
+    if kernel.by_distance or rows.dim() != 2 or rows.shape[0] != count or x.shape[-2] != count or count < 2:
+        return kernel
+    rows = torch.nn.functional.normalize(rows, dim=-1)
+    values = (kernel.values * (rows @ rows.T)).fill_diagonal_(1.0)
+    return replace(kernel, values=values)
 
 
 def _negative(step: Step) -> Signal:
