@@ -9,6 +9,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
+from onesigma.numbers.philox import eight_blocks
 from onesigma.numbers.probit import (
     CENTER,
     LAST_CELL,
@@ -61,6 +62,13 @@ def _float_of(_context: Any, bits: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _lowest_one(_context: Any, word: Any) -> Any:
+    """The place of the lowest bit that is 1."""
+    zero_is_undefined = ir.Constant(ir.IntType(1), 1)
+    return types.int64(types.uint64), lambda _, build, __, args: build.cttz(args[0], zero_is_undefined)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _prefer_wide_vectors(_context: Any) -> Any:
     """Compile the calling function by itself and with 512-bit vectors, which the compiler shuns by default.
 
@@ -87,28 +95,14 @@ _HALF, _THREE_HALVES, _WHOLE = _f32(0.5), _f32(1.5), _f32(2.0**32)
 _PER_OCTAVE, _UNIT = _f32(2.0**-23), _f32(2.0**-24)
 
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
-_MULTIPLY_0, _MULTIPLY_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
 @compiled
 def _philox(words: np.ndarray, first: np.uint64, count: int, key: np.uint64) -> None:
-    """The blocks `first`, … of Philox4x32-10 (Salmon et al. 2011), two 32-bit words to one of 64."""
+    """The blocks `first`, … of Philox4x32-10, two 32-bit words to one of 64; `words` has room for a multiple of 8."""
     _prefer_wide_vectors()
-    for i in range(count):
-        counter = np.uint64(first) + np.uint64(i)
-        # 32-bit numbers in 64-bit lanes; the high halves may hold anything, the products read the low ones.
-        a, b, c, d = counter & _LOW, counter >> _32, np.uint64(0), np.uint64(0)
-        key_0, key_1 = key & _LOW, key >> _32
-        for _ in range(9):
-            product_0, product_1 = (a & _LOW) * _MULTIPLY_0, (c & _LOW) * _MULTIPLY_1
-            a, b = (product_1 >> _32) ^ b ^ key_0, product_1
-            c, d = (product_0 >> _32) ^ d ^ key_1, product_0
-            key_0, key_1 = (key_0 + _WEYL_0) & _LOW, (key_1 + _WEYL_1) & _LOW
-        # The last round leaves its two words of a product side by side, so one rotation packs them.
-        product_0, product_1 = (a & _LOW) * _MULTIPLY_0, (c & _LOW) * _MULTIPLY_1
-        words[2 * i] = ((product_1 >> _32) | (product_1 << _32)) ^ ((b ^ key_0) & _LOW)
-        words[2 * i + 1] = ((product_0 >> _32) | (product_0 << _32)) ^ ((d ^ key_1) & _LOW)
+    for i in range(0, count, 8):
+        eight_blocks(words, 2 * i, np.uint64(first) + np.uint64(i), np.uint64(key))
 
 
 @compiled
@@ -157,7 +151,7 @@ def _outer(cell: np.int32) -> Any:
 
 @compiled
 def _normals(out: np.ndarray, bits: np.ndarray, flags: np.ndarray, scale: np.float32, offset: np.float32) -> None:
-    """`flags` is room for one more word than `out` has elements."""
+    """`flags` is room for four more words than `out` has elements."""
     _prefer_wide_vectors()
     count = out.size
     for j in range(count):
@@ -165,14 +159,17 @@ def _normals(out: np.ndarray, bits: np.ndarray, flags: np.ndarray, scale: np.flo
         cell = _cell(word)
         flags[j] = cell > _LAST_CENTER
         out[j] = _fma(_signed(_central(cell), word), scale, offset)
-    flags[count : count + 8] = 0
-    # One in 512 lies in a tail, so flags are looked at eight at a time.
+    flags[count : count + 32] = 0
+    # One in 512 lies in a tail, so flags are looked at many at a time.
     words = flags.view(np.uint64)
-    for i in range((count + 7) >> 3):
-        if words[i] != 0:
-            for j in range(8 * i, 8 * i + 8):
-                if flags[j]:
+    for i in range(0, (count + 7) >> 3, 4):
+        if words[i] | words[i + 1] | words[i + 2] | words[i + 3]:
+            for k in range(i, i + 4):
+                found = words[k]
+                while found:
+                    j = 8 * k + (_lowest_one(found) >> 3)
                     out[j] = _fma(_signed(_outer(_cell(bits[j])), bits[j]), scale, offset)
+                    found &= found - np.uint64(1)
 
 
 @compiled
@@ -214,7 +211,7 @@ def fill(
 ) -> None:
     """Row i of `out` gets the stream's values from index `starts[i]` on: base value · scale + offset, clamped."""
     words = np.empty(_PIECE // 2, np.uint64)
-    bits, flags = words.view(np.uint32), np.empty(_PIECE + 8, np.uint8)
+    bits, flags = words.view(np.uint32), np.empty(_PIECE + 32, np.uint8)
     for i in range(out.shape[0]):
         done = 0
         while done < out.shape[1]:
