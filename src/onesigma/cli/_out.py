@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from onesigma._errors import OutputError
+from onesigma.report.mended import edits_diff
 from onesigma.workflows import Problem, Repair
 
 __all__ = ["write_atomically", "write_repair"]
@@ -17,7 +18,7 @@ __all__ = ["write_atomically", "write_repair"]
 def write_repair(
     repair: Repair, out: Path, *, spec: str, problem: Problem, norm: Literal["before", "after"] | None
 ) -> str:
-    """Write model.pt, inputs.json, report.html, report.json and load.py; return lines that say so.
+    """Write model.pt, inputs.json, report.html, report.json, edits.diff and load.py; return lines that say so.
 
     Raises:
         OutputError: The folder or a file in it cannot be written.
@@ -28,9 +29,11 @@ def write_repair(
     if repair.scaler is not None:
         repair.scaler.save(out / "inputs.json", date=report.meta.date)
     code = _loader(repair, spec=spec, problem=problem, norm=norm)
-    for name, text in (("report.html", report.to_html()), ("report.json", report.to_json()), ("load.py", code)):
+    texts = {"report.html": report.to_html(), "report.json": report.to_json(), "load.py": code}
+    texts["edits.diff"] = edits_diff(report.edits)
+    for name, text in texts.items():
         write_atomically(out / name, partial(_write_text, text=text))
-    names = ["model.pt", "inputs.json", "report.html", "report.json", "load.py"]
+    names = ["model.pt", "inputs.json", "report.html", "report.json", "edits.diff", "load.py"]
     written = "\n".join(f"  {out / name}" for name in names if (out / name).exists())
     return f"[bold]written[/]\n{written}\nUse it: [bold]load(your_model)[/] of {out / 'load.py'}"
 

@@ -48,10 +48,10 @@ def check(
     out: Annotated[Path | None, typer.Option(help="Folder for what --fix makes.")] = None,
     norm: Annotated[
         Literal["before", "after"] | None,
-        typer.Option(help="With --fix: insert a BatchNorm before or after every nonlinearity."),
+        typer.Option(help="With --fix --unsafe-fixes: insert a BatchNorm before or after every nonlinearity."),
     ] = None,
     unsafe_fixes: Annotated[
-        bool, typer.Option("--unsafe-fixes", help="With --fix: also change the model's form (strip biases).")
+        bool, typer.Option("--unsafe-fixes", help="With --fix: also change the model's form (strip biases, --norm).")
     ] = False,
     select: Annotated[str, typer.Option(help="Codes or prefixes to judge by: INI,ACT301.")] = "",
     ignore: Annotated[str, typer.Option(help="Codes or prefixes to leave out; INI:head.* at these layers.")] = "",
@@ -129,6 +129,8 @@ def check(
         raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
     if (norm or unsafe_fixes or out) and not fix:
         raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
+    if norm and not unsafe_fixes:
+        raise ConfigError("--norm changes what the model computes; say that you want it: --norm before --unsafe-fixes.")
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.

@@ -11,7 +11,8 @@ from rich.text import Text
 from onesigma.model.edits import Edit
 from onesigma.model.trace import InputRecord
 from onesigma.report._words import arrow, clean, number, shape
-from onesigma.report.groups import Group, groups_of
+from onesigma.report.groups import Group, groups_of, place
+from onesigma.report.mended import Mended, lines_to_paste, mended
 from onesigma.report.rows import rows_of
 from onesigma.report.scale_table import MARKS, ends, scale_table
 from onesigma.report.summary import plural
@@ -56,9 +57,12 @@ def parts(report: "Report", *, width: int) -> Iterator[RenderableType]:
     for group in groups_of(report):
         yield Text()
         yield from _group(group)
+    if report.before is not None:
+        yield from _mended(mended(report))
     if report.edits:
         yield Text()
         yield from _edits(report.edits.items)
+        yield from _paste(lines_to_paste(report.edits))
 
 
 def _verdict(report: "Report") -> Iterator[Text]:
@@ -115,6 +119,32 @@ def _group(group: Group) -> Iterator[RenderableType]:
         yield Padding(text.append("  " + clean(consequence.where(limit=3))), (0, 0, 0, 2), expand=False)
     for line in group.fix.splitlines():
         yield Padding(Text.assemble("fix  ", (clean(line), "green")), (0, 0, 0, 2), expand=False)
+
+
+def _mended(found: Sequence[Mended]) -> Iterator[RenderableType]:
+    """What became of the findings before the edits, a line each; those that are not mended come first."""
+    if not found:
+        return
+    yield Text()
+    count = sum(each.state == "mended" for each in found)
+    yield Text(f"{count} of {plural(sum(each.state != 'new' for each in found), 'finding')} mended", "bold")
+    shown = sorted(found, key=lambda each: each.state == "mended")[:MAX_EDITS]
+    for each in shown:
+        mark, style = ("+", "green") if each.state == "mended" else ("-", "yellow")
+        line = Text.assemble((mark, style), f" {each.finding.code} {clean(place(each.finding)) or 'model'}")
+        line.append(f"  {arrow(number(each.before), number(each.after))}")
+        yield Padding(
+            line.append("" if each.state == "mended" else f"  {each.state}", "dim"), (0, 0, 0, 2), expand=False
+        )
+    if len(found) > len(shown):
+        yield Padding(Text(f"⋮ {len(found) - len(shown)} more", "dim"), (0, 0, 0, 2), expand=False)
+
+
+def _paste(lines: Sequence[str]) -> Iterator[RenderableType]:
+    if lines:
+        yield Text("The same in your own code", "bold")
+    for line in lines:
+        yield Padding(Text(line, "green"), (0, 0, 0, 2), expand=False)
 
 
 def _edits(edits: Sequence[Edit]) -> Iterator[RenderableType]:

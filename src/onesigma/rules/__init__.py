@@ -5,6 +5,7 @@ from onesigma.rules._finding import SEVERITIES, Finding, Severity
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._registry import RULES, judge, selected
 from onesigma.rules._rule import Rule
+from onesigma.rules._values import values
 
 __all__ = [
     "RULES",
@@ -18,4 +19,5 @@ __all__ = [
     "configure",
     "judge",
     "selected",
+    "values",
 ]

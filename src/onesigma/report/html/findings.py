@@ -1,7 +1,7 @@
 """The long part of the page: every finding with its rule's page, every edit, every setting."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onesigma.model.edits import Edit, Edits
@@ -9,14 +9,16 @@ from onesigma.report._words import number
 from onesigma.report.groups import Group, place
 from onesigma.report.html.verdict import fix
 from onesigma.report.markup import Html, tag
+from onesigma.report.mended import Mended, lines_to_paste
 from onesigma.rules import Finding
 
 if TYPE_CHECKING:
     from onesigma.report.report import Report
 
-__all__ = ["edit_table", "finding_list", "settings"]
+__all__ = ["edit_table", "edits_section", "finding_list", "mended_table", "settings"]
 
 MOST = 60
+MOST_MENDED = 200
 
 
 def finding_list(groups: tuple[Group, ...], *, pages: Mapping[str, str]) -> Iterator[Html]:
@@ -75,6 +77,39 @@ def _place(finding: Finding) -> Html:
         tag("td", "" if value != value else number(value), class_="n") for value in (finding.value, finding.limit)
     ]
     return tag("tr", tag("td", place(finding) or "model"), tag("td", finding.severity), numbers, title=finding.message)
+
+
+def mended_table(found: Sequence[Mended]) -> Html:
+    """What became of every finding before the edits, with its number then and now."""
+    head = [tag("th", title, scope="col") for title in ("finding", "place", "severity before")]
+    head += [tag("th", title, scope="col", class_="n") for title in ("before", "after")]
+    head.append(tag("th", "now", scope="col"))
+    count = sum(each.state == "mended" for each in found)
+    # What is not mended stands first: it is what is left to do.
+    shown = sorted(found, key=lambda each: each.state == "mended")[:MOST_MENDED]
+    rows = [_mended(each) for each in shown]
+    if len(shown) < len(found):
+        rows.append(tag("tr", tag("td", f"and {len(found) - len(shown)} more", colspan="6")))
+    caption = f"{count} of {sum(each.state != 'new' for each in found)} mended"
+    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", rows))
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Mended findings")
+
+
+def _mended(each: Mended) -> Html:
+    finding = each.finding
+    name = tag("th", tag("span", finding.code, class_=f"code {finding.severity}"), " ", finding.name, scope="row")
+    cells = [tag("td", place(finding) or "model"), tag("td", finding.severity if each.state != "new" else "–")]
+    cells += [tag("td", number(value), class_="n") for value in (each.before, each.after)]
+    return tag("tr", name, cells, tag("td", each.state), title=finding.message)
+
+
+def edits_section(edits: Edits) -> Iterator[Html]:
+    """The table of edits, and the lines that make them elsewhere."""
+    yield edit_table(edits)
+    lines = lines_to_paste(edits)
+    if lines:
+        yield tag("p", "The same in your own code:")
+        yield tag("pre", tag("code", "\n".join(lines)), tag("button", "copy", type="button", class_="copy"))
 
 
 def edit_table(edits: Edits) -> Html:

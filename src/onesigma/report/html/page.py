@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from onesigma.report.groups import groups_of
 from onesigma.report.html.data import curves, data, loss_gauge
-from onesigma.report.html.findings import edit_table, finding_list, settings
+from onesigma.report.html.findings import edits_section, finding_list, mended_table, settings
 from onesigma.report.html.histograms import distributions
 from onesigma.report.html.norms import norm_table
 from onesigma.report.html.profile import profile
@@ -17,6 +17,7 @@ from onesigma.report.html.units import units
 from onesigma.report.html.verdict import header, verdict
 from onesigma.report.json import write_brief
 from onesigma.report.markup import Child, Html, tag
+from onesigma.report.mended import mended
 from onesigma.report.rows import Row, rows_of
 from onesigma.rules import RULES
 
@@ -65,6 +66,7 @@ def _sections(report: "Report", rows: tuple[Row, ...]) -> Iterator[tuple[str, st
     parts: list[tuple[str, str, Child]] = [
         ("profile", "Scale profile", profile(rows) if rows else None),
         ("findings", "Findings", [*finding_list(groups_of(report), pages=PAGES)] or "Nothing was found."),
+        ("mended", "Before and after", mended_table(became) if (became := mended(report)) else None),
         ("training", "Training", curves(report.curves)),
         ("layers", "Layers", table(rows) if rows else None),
         ("distributions", "Distributions", distributions(rows)),
@@ -72,7 +74,7 @@ def _sections(report: "Report", rows: tuple[Row, ...]) -> Iterator[tuple[str, st
         ("norms", "Normalization", norm_table(trace)),
         ("data", "Data", [*data(report)] or None),
         ("loss", "Loss", loss_gauge(trace.loss, before=before.trace.loss if before else None) if trace.loss else None),
-        ("edits", "Edits", edit_table(report.edits) if report.edits else None),
+        ("edits", "Edits", [*edits_section(report.edits)] if report.edits else None),
         ("settings", "Settings", tag("div", settings(report), class_="settings")),
     ]
     for name, title, content in parts:
