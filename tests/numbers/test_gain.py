@@ -242,3 +242,8 @@ def test_worked_figures() -> None:
     scaled = w / math.sqrt(10)
     stds = [t.std().item() for t in (x, w, x @ w, scaled, x @ scaled, w_alone * 0.2, w_alone * (5 / 3) / math.sqrt(10))]
     assert [round(std, 4) for std in stds] == [1.0057, 1.0115, 3.2211, 0.3199, 1.0186, 0.2059, 0.5425]
+
+
+@pytest.mark.parametrize("spelling", [torch.nn.GLU(), torch.nn.GLU, torch.nn.functional.glu])
+def test_a_gated_linear_unit_of_torch_is_the_gated_pair(spelling: object) -> None:
+    assert gain(spelling) == gain("glu")

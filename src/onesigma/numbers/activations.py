@@ -180,9 +180,14 @@ _BY_FUNCTION = {
     for home in (torch, F, torch.Tensor, torch.special)
     for spelling in (name, f"{name}_")
     if (function := getattr(home, spelling, None)) is not None
-}
+} | {F.glu: "glu", torch.nn.GLU: "glu"}
 
 
 def torch_name(f: object) -> str | None:
-    """The name of one of torch's own functions: `torch.tanh`, `F.relu_`, `torch.Tensor.sigmoid`; else None."""
+    """The name of one of torch's own functions: `torch.tanh`, `F.relu_`, `torch.Tensor.sigmoid`; else None.
+
+    A `nn.GLU` counts as one: its two halves are a gated pair, which no function of a single number can stand for.
+    """
+    if isinstance(f, torch.nn.GLU):
+        return "glu"
     return _BY_FUNCTION.get(f) if isinstance(f, Hashable) else None
