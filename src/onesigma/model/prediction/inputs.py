@@ -54,6 +54,15 @@ def population(mean: torch.Tensor, second: torch.Tensor, *, num_samples: int) ->
     return mean, (second - mean.square()).clamp(min=0)
 
 
+def _over_tokens(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`population` of rows (N, T, F): what all positions share is known from N·T rows, the rest from N."""
+    second = rows.square().mean(0)
+    shared, _ = population(rows.mean((0, 1)), second.mean(0), num_samples=rows.shape[0] * rows.shape[1])
+    apart, _ = population(rows.mean(0) - shared, second - shared.square(), num_samples=rows.shape[0])
+    mean = shared + apart
+    return mean, (second - mean.square()).clamp(min=0)
+
+
 def _sites_of(shape: tuple[int, ...]) -> tuple[torch.Tensor, tuple[int, ...]]:
     """Positions are the axes behind the channels of a map (N, C, H, W), and the middle axis of a sequence (N, T, F)."""
     if len(shape) > 3:
@@ -93,7 +102,11 @@ def looked_up(table: torch.Tensor, ids: torch.Tensor, *, shape: torch.Size) -> S
         kernel = Kernel.independent(*shape[1:-1])
     else:
         rows = table[ids]
-        mean, var = population(rows.mean(0), rows.square().mean(0), num_samples=ids.shape[0])
+        mean, var = (
+            _over_tokens(rows)
+            if rows.dim() == 3
+            else population(rows.mean(0), rows.square().mean(0), num_samples=ids.shape[0])
+        )
         mean, var = mean.expand(shape), var.expand(shape)
         kernel = _repeats(ids) if ids.dim() == 2 else Kernel.independent(*shape[1:-1])
     count = kernel.num_positions

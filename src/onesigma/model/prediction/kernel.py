@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from onesigma.model.prediction.unpredictable import Unpredictable
 
-__all__ = ["Kernel", "blended"]
+__all__ = ["Kernel", "blended", "stacked"]
 
 _MOST_DENSE = 4096  # positions; a matrix of correlations is of that size squared
 
@@ -158,6 +158,18 @@ def _windowed(values: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
         flat = F.avg_pool1d(F.avg_pool1d(flat, size, 1), size, 1)
         values = flat.reshape(moved.shape).movedim(-1, axis)
     return values
+
+
+def stacked(parts: Sequence[tuple[Kernel, torch.Tensor]]) -> Kernel:
+    """Of a sum of independent signals at the same positions, from their variances at each position, (P,)."""
+    whole = sum((variance for _, variance in parts), torch.zeros(()))
+    covariance = torch.zeros(())
+    for kernel, variance in parts:
+        std = variance.clamp(min=0).sqrt()
+        covariance = covariance + kernel.dense().values * std[:, None] * std[None, :]
+    scale = whole.clamp(min=1e-30).sqrt()
+    values = (covariance / (scale[:, None] * scale[None, :])).clamp(-1, 1)
+    return Kernel(parts[0][0].grid, values.fill_diagonal_(1.0))
 
 
 def blended(kernels: Sequence[tuple[Kernel, float]]) -> Kernel:

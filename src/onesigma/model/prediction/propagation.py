@@ -95,9 +95,12 @@ class Propagation(Listener):
         floating = [tensor for tensor in made if _is_signal(tensor)]
         try:
             states = self._by_rule(site, made)
+            for state in states:
+                if isinstance(state, Signal) and bool(state.mean.isnan().any() or state.var.isnan().any()):
+                    raise Unpredictable(f"{site.call.op}: the moments are not finite")
         except Unpredictable as found:
             return [Unknown(str(found))] * len(floating)
-        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AssertionError) as error:
+        except Exception as error:  # no rule may bring down the model that runs
             reason = f"{site.call.op}: the rule does not fit this call ({type(error).__name__}: {error})"
             return [Unknown(reason)] * len(floating)
         if any(tensor.is_complex() for tensor in floating):

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from onesigma.model.prediction.kernel import Kernel, blended
+from onesigma.model.prediction.kernel import Kernel, blended, stacked
 from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
 
 __all__ = ["Known", "Signal", "axis_role", "fresh_key", "spread"]
@@ -104,6 +104,14 @@ class Signal:
         return Signal(base_mean=mean, base_var=var, sites=self.sites, kernel=kernel, unevenness=unevenness)
 
     @property
+    def profile(self) -> torch.Tensor:
+        """Variance of g at each position, (P,), averaged over samples and features."""
+        count = self.kernel.num_positions
+        places = (self.sites % count).reshape(-1)
+        total = torch.zeros(count).index_add_(0, places, self.base_var.reshape(-1))
+        return total / torch.bincount(places, minlength=count).clamp(min=1)
+
+    @property
     def width(self) -> float:
         """Features that one sample has, at one position where positions are many."""
         positions = self.kernel.num_positions if len(self.kernel.grid) == 1 else 1
@@ -173,7 +181,7 @@ class Signal:
                 var = var + 2 * own[0] * factor * coefficient * source
             terms[key] = ((own[0] if own else 0.0) + factor * coefficient, source)
         wide = a if a.shape == mean.shape else b
-        kernel = blended([(a.kernel, float(a.base_var.mean())), (b.kernel, factor**2 * float(b.base_var.mean()))])
+        kernel = _of_both(a, b, factor=factor)
         if kernel.num_positions != wide.kernel.num_positions:
             kernel = wide.kernel
         sizes = float(a.base_var.mean()), factor**2 * float(b.base_var.mean())
@@ -210,6 +218,13 @@ class Signal:
             kernel=kernel,
             unevenness=a.unevenness + b.unevenness + 2 * together,
         )
+
+
+def _of_both(a: Signal, b: Signal, *, factor: float) -> Kernel:
+    """Of a + factor·b, position by position where these are tokens."""
+    if a.kernel.by_distance or a.kernel.grid != b.kernel.grid or a.kernel.num_positions < 2 or a.shape != b.shape:
+        return blended([(a.kernel, float(a.base_var.mean())), (b.kernel, factor**2 * float(b.base_var.mean()))])
+    return stacked([(a.kernel, a.profile), (b.kernel, factor**2 * b.profile)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +268,12 @@ def axis_role(sites: torch.Tensor, axis: int, *, num_positions: int) -> str:
 
 
 def spread(signal: Signal) -> tuple[float, float, float]:
-    """Mean, second moment, and mean product of two samples, over all elements."""
+    """Mean, second moment, and mean product of two samples, over all elements that are finite, as masks are not."""
     mean, var = signal.mean.double(), signal.var.double()
+    finite = mean.isfinite() & var.isfinite()
+    if not bool(finite.all()):
+        mean, var = mean[finite], var[finite]
+    if not mean.numel():
+        return 0.0, 0.0, 0.0
     shared = mean.square().mean()
     return float(mean.mean()), float(shared + var.mean()), float(shared)
