@@ -1,5 +1,6 @@
 """`check`: measure, then judge. `steps` trains a copy first, so that updates and running statistics can be judged."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,7 +16,8 @@ from onesigma.model.batches import iterate_batches
 from onesigma.model.trace import Trace
 from onesigma.report.report import Report
 from onesigma.report.summary import Meta
-from onesigma.rules import Finding, Limits, judge
+from onesigma.rules import RULES, SEVERITIES, Finding, Limits, judge, selected
+from onesigma.workflows.predicted import predicted_stds
 from onesigma.workflows.problem import Problem
 from onesigma.workflows.updates import MakeOptimizer, train_copy
 
@@ -90,7 +92,8 @@ def check(
         trained = judge(measure(updates.model, held[0], loss=loss), **judging)
         findings = tuple(_later(finding, steps=steps) for finding in trained if finding.code in _OF_TRAINING)
     findings = (*judge(trace, **judging), *findings)
-    return Report(trace=trace, findings=findings, meta=Meta(versions=_versions()))
+    predicted = predicted_stds(model, held[0])
+    return Report(trace=trace, findings=findings, meta=_meta(select, limits), predicted=predicted)
 
 
 def _later(finding: Finding, *, steps: int) -> Finding:
@@ -116,12 +119,25 @@ def check_weights(path: str | Path, **judging: Any) -> Report:
 
 
 def _judged_state(trace: Trace, **judging: Any) -> Report:
-    return Report(trace=trace, findings=judge(trace, **judging), meta=Meta(versions=_versions()))
+    meta = _meta(judging.get("select", ()), judging.get("limits"))
+    return Report(trace=trace, findings=judge(trace, **judging), meta=meta)
 
 
 def check_table(model: nn.Module, problem: Problem, *, seed: int = 0, **judging: Any) -> Report:
     """`check` on at most 2048 rows of a table, drawn with `seed`; `judging` is `select`, `ignore` and `limits`."""
     return check(model, problem.sample(SAMPLE_ROWS, seed=seed).batch(), loss=problem.loss, **judging)
+
+
+def _meta(select: Sequence[str], limits: Limits | Mapping[Any, Any] | None) -> Meta:
+    """Versions, and the limits that the selected rules used where no layer has its own."""
+    settings = limits if isinstance(limits, Limits) else Limits(limits)
+    used = {}
+    for code in selected(select):
+        levels = settings.of(code, layer="", default=RULES[code].levels)
+        sign = "<" if levels.below else ">"
+        told = (f"{name} {sign} {limit:g}" for name in SEVERITIES if (limit := getattr(levels, name)) is not None)
+        used[code] = ", ".join(told)
+    return Meta(versions={**_versions(), "python": platform.python_version()}, limits=used)
 
 
 def _versions() -> dict[str, str]:
