@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from onesigma._errors import ConfigError, NoEffectWarning
+from onesigma._errors import BatchError, ConfigError, NoEffectWarning
 from onesigma._typing import Batches, Loss
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import unwrapped
@@ -32,6 +32,7 @@ def calibrate_(
     forward: Forward | None = None,
     variance: Literal["population", "mean_of_batches"] = "population",
     order: Literal["one_pass", "layer_by_layer"] = "one_pass",
+    tolerance: float | None = None,
     loss: Loss | None = None,
     group: Any = None,
 ) -> Edits:
@@ -52,9 +53,11 @@ def calibrate_(
         order: "one_pass": each layer is fed by layers that normalize by the batch, as in training. "layer_by_layer":
             by layers that are calibrated already, as at inference; one pass for each layer. In one pass, a batch of a
             single value per channel is normalized by all values seen until then.
+        tolerance: Stop as soon as the standard error of a mean, 1/√samples in stds, is this small: 0.03 takes a
+            thousand samples, 0.01 ten thousand. Without, all batches are used.
         loss: `loss(output, targets)`; each edit's `reason` tells its mean in eval mode, before and after.
         group: A process group (`torch.distributed.group.WORLD`) whose ranks each hold a part of the data; all must
-            call. Each then has the statistics of the whole.
+            call. Each then has the statistics of the whole; ranks may differ in their data and may have none.
 
     Returns:
         One edit per BatchNorm, in order of execution: `before` is the largest distance of a running mean from the
@@ -65,7 +68,7 @@ def calibrate_(
         CaptureError: The model raised.
         BatchError: There is no batch.
         ModelError: The model has lazy layers that have not seen a batch.
-        ConfigError: Another `variance` or `order`.
+        ConfigError: Another `variance` or `order`, or a tolerance that is not positive.
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
@@ -78,10 +81,13 @@ def calibrate_(
     for name, value in (("variance", variance), ("order", order)):
         if value not in _CHOICES[name]:
             raise ConfigError(f"calibrate_: {name} must be one of {', '.join(_CHOICES[name])}, got {value!r}.")
+    if tolerance is not None and not tolerance > 0:
+        raise ConfigError(f"calibrate_: tolerance is a standard error in stds and must be above 0, got {tolerance!r}.")
     module = unwrapped(model)
     norms, refused = _chosen(module)
     items = passes(batches, again=order == "layer_by_layer" or loss is not None)
-    measure = partial(estimated, module, items, within=variance == "mean_of_batches", forward=forward, group=group)
+    within = variance == "mean_of_batches"
+    measure = partial(estimated, module, items, within=within, forward=forward, group=group, tolerance=tolerance or 0.0)
     in_eval = partial(_mean_loss, module, items, forward=forward, loss=loss)
     with preserved(module), torch.no_grad(), eager():
         saved = {name: _Buffers.of(norm) for name, norm in norms.items()}
@@ -186,7 +192,7 @@ def _told(found: Readout, before: float, ratio: float) -> str:
     slack = math.sqrt(2 * math.log(2 * len(found.mean))) + 2
     was_right = before <= slack * error and abs(math.log(max(ratio, 1e-300))) <= slack * math.sqrt(2) * error
     return (
-        f"{found.count} values per channel, standard error of a mean {error:.2g} std; "
+        f"{found.batches} batches, {found.count} values per channel, standard error of a mean {error:.2g} std; "
         f"running_var was {ratio:.3g} of the variance"
         + ("; within sampling error it was right before" if was_right else "")
     )
@@ -196,10 +202,13 @@ def _mean_loss(model: nn.Module, items: Iterable[Any], *, forward: Forward | Non
     """The loss in eval mode, each batch weighted by its rows; None without a loss."""
     if loss is None:
         return None
-    found = [
-        (float(loss(output, batch.targets)), max(batch.num_samples, 1))
-        for output, batch in run_all(model, items, forward=forward)
-    ]
+    try:
+        found = [
+            (float(loss(output, batch.targets)), max(batch.num_samples, 1))
+            for output, batch in run_all(model, items, forward=forward)
+        ]
+    except BatchError:  # of a rank without batches; of a model alone the pass that follows says it again
+        return None
     return sum(value * rows for value, rows in found) / sum(rows for _, rows in found)
 
 

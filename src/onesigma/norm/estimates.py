@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from onesigma._errors import CaptureError
+from onesigma._errors import BatchError, CaptureError
 from onesigma.norm.channels import Channels
 from onesigma.norm.statistics import BatchNorm, Forward, Statistics, run_all
 
@@ -24,6 +24,7 @@ class Estimate:
         channels: The exact moments of its channels.
         calls: How often it ran.
         num_samples: Rows of all batches.
+        num_batches: How many these were.
         within: Σ over calls of squared distances from the call's mean, per channel; None if not asked for.
         degrees: Σ over calls of values per channel − 1.
     """
@@ -31,6 +32,7 @@ class Estimate:
     channels: Channels
     calls: int
     num_samples: int
+    num_batches: int = 0
     within: torch.Tensor | None = None
     degrees: int = 0
 
@@ -40,25 +42,25 @@ class Estimate:
             channels=self.channels.merge(other.channels),
             calls=self.calls + other.calls,
             num_samples=self.num_samples + other.num_samples,
+            num_batches=self.num_batches + other.num_batches,
             within=None if self.within is None or other.within is None else self.within + other.within,
             degrees=self.degrees + other.degrees,
         )
 
     def read(self) -> "Readout":
         """The numbers, each rounded once."""
-        moments = self.channels.moments()
-        means = torch.tensor([each.mean for each in moments], dtype=torch.float64)
-        variances = torch.tensor([each.variance(correction=1) for each in moments], dtype=torch.float64)
+        reading = self.channels.read(correction=1)
+        means, variances = torch.from_numpy(reading.mean), torch.from_numpy(reading.variance)
         if self.within is not None:
             variances = self.within.cpu() / max(self.degrees, 1)
-        bad = sum(each.nans + each.pos_infs + each.neg_infs for each in moments)
         return Readout(
             means,
             variances,
-            count=min(each.count for each in moments),
-            nonfinite=bad,
+            count=int(reading.counts.min()),
+            nonfinite=int(reading.nonfinite.sum()),
             calls=self.calls,
             samples=self.num_samples,
+            batches=self.num_batches,
         )
 
 
@@ -72,6 +74,7 @@ class Readout:
     nonfinite: int = 0
     calls: int = 0
     samples: int = 0
+    batches: int = 0
 
     @property
     def standard_error(self) -> float:
@@ -121,21 +124,29 @@ def estimated(
     within: bool = False,
     forward: Forward | None = None,
     group: Any = None,
+    tolerance: float = 0.0,
 ) -> dict[str, Estimate]:
-    """What the layers are fed with over all items, in order of first execution; see `Statistics`."""
-    statistics, samples = Statistics(norms, by=by, within=within), 0
+    """What the layers are fed with over all items, in order of first execution; see `Statistics`.
+
+    With a tolerance, no further than to the batch at which 1/√samples, over all ranks, falls below it. A rank without
+    batches adds nothing.
+    """
+    statistics, samples, batches = Statistics(norms, by=by, within=within), 0, 0
+    ranks = 1 if group is None else dist.get_world_size(group)
     failure: Exception | None = None
     try:
         with statistics:
-            for _, batch in run_all(model, items, forward=forward):
+            for _, batch in run_all(model, items, forward=forward, enough=_enough(tolerance) / ranks):
                 samples += batch.num_samples
+                batches += 1
     except Exception as error:
-        failure = error
+        failure = None if group is not None and isinstance(error, BatchError) and not batches else error
     found = {
         name: Estimate(
             channels=channels,
             calls=statistics.calls[name],
             num_samples=samples,
+            num_batches=batches,
             within=None if statistics.within is None else statistics.within[name],
             degrees=statistics.degrees[name],
         )
@@ -150,6 +161,8 @@ def estimated(
 
 def _merged(mine: dict[str, Estimate] | None, *, group: Any) -> dict[str, Estimate]:
     """The estimates of all ranks, the same bits on each; every rank gets here, also one that failed."""
+    for estimate in (mine or {}).values():
+        estimate.channels.settle()
     parts: list[dict[str, Estimate] | None] = [None] * dist.get_world_size(group)
     dist.all_gather_object(parts, mine, group=group)
     failed = [rank for rank, part in enumerate(parts) if part is None]
@@ -159,7 +172,13 @@ def _merged(mine: dict[str, Estimate] | None, *, group: Any) -> dict[str, Estima
     for part in filter(None, parts):
         for name, estimate in part.items():
             merged[name] = merged[name].merge(estimate) if name in merged else estimate
+    if not merged:
+        raise BatchError("The batches are empty on every rank: at least one batch is needed.")
     return merged
+
+
+def _enough(tolerance: float) -> float:
+    return 1 / tolerance**2 if tolerance else math.inf
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:

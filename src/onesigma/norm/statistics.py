@@ -1,5 +1,6 @@
 """What the BatchNorm layers of a model are fed with: their exact statistics, seen at `F.batch_norm` itself."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from onesigma._errors import BatchError, CaptureError
 from onesigma._typing import Batches
 from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.names import module_names
-from onesigma.norm.channels import Channels, as_table
+from onesigma.norm.channels import Channels, Reading, Scratch, as_table
 
 __all__ = [
     "BatchNorm",
@@ -99,28 +100,33 @@ class Statistics(BatchNormMode):
         self.calls: Counter[str] = Counter()
         self.within: dict[str, torch.Tensor] | None = {} if within else None
         self.degrees: Counter[str] = Counter()
+        self._scratch = Scratch()
 
     def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
         """Look at the input, then normalize by the batch as in training, or by running statistics, or not at all."""
-        table = as_table(given["input"])
-        self.found.setdefault(name, Channels()).add(table)
+        signal = given["input"]
+        rows = signal.numel() // max(signal.shape[1], 1)
+        channels = self.found.setdefault(name, Channels())
+        reading = channels.feed(signal, scratch=self._scratch)
         self.calls[name] += 1
         if self.within is not None:
-            spread = table.double() - table.double().mean(0)
-            self.within[name] = self.within.get(name, 0.0) + spread.square_().sum(0)
-            self.degrees[name] += len(table) - 1
+            table = as_table(signal).double()
+            self.within[name] = self.within.get(name, 0.0) + (table - table.mean(0)).square_().sum(0)
+            self.degrees[name] += rows - 1
         if self.by == "nothing":
-            return torch.clone(given["input"])
+            return torch.clone(signal)
         if self.by == "running":
             return F.batch_norm(**given)
-        # One value has no spread. All values seen until now stand in, so that later layers see a signal at all.
-        return by_batch(given) if len(table) > 1 else _by_channels(given, self.found[name])
+        if rows < 2:
+            # One value has no spread. All values seen until now stand in, so that later layers see a signal at all.
+            return _by_reading(given, channels.read())
+        if reading is None or signal.dtype != torch.float32 or reading.nonfinite.any():
+            return by_batch(given)
+        return _by_reading(given, reading)
 
 
-def _by_channels(given: Mapping[str, Any], channels: Channels) -> torch.Tensor:
-    moments = channels.moments()
-    mean = given["running_mean"].new_tensor([each.mean for each in moments])
-    variance = given["running_var"].new_tensor([each.variance() for each in moments])
+def _by_reading(given: Mapping[str, Any], reading: Reading) -> torch.Tensor:
+    mean, variance = reading.tensors(given["running_mean"])
     return F.batch_norm(**{**given, "running_mean": mean, "running_var": variance, "training": False})
 
 
@@ -131,14 +137,16 @@ def passes(batches: Batches, *, again: bool) -> Iterable[Any]:
     return list(batches) if again and isinstance(batches, Iterator) else batches
 
 
-def run_all(model: nn.Module, items: Iterable[Any], *, forward: Forward | None = None) -> Iterator[tuple[Any, Batch]]:
-    """The output of the model for every item, with the batch that it was read as.
+def run_all(
+    model: nn.Module, items: Iterable[Any], *, forward: Forward | None = None, enough: float = math.inf
+) -> Iterator[tuple[Any, Batch]]:
+    """The output of the model for every item, with the batch that it was read as; no more once there are `enough` rows.
 
     Raises:
         CaptureError: The model raised; the message names the batch.
         BatchError: There is no batch, or one that no model can be fed with.
     """
-    number = -1
+    number, rows = -1, 0
     for number, item in enumerate(items):
         batch = first_batch([item]).owned_by(model) if forward is None else _loose(item)
         try:
@@ -149,6 +157,9 @@ def run_all(model: nn.Module, items: Iterable[Any], *, forward: Forward | None =
                 "Nothing of the model was changed."
             ) from error
         yield output, batch
+        rows += batch.num_samples
+        if rows >= enough:
+            return
     if number < 0:
         raise BatchError("The batches are empty: at least one batch is needed, and the iterable yielded none.")
 
