@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -9,10 +10,12 @@ from torch import nn
 from onesigma._errors import ConfigError, NoEffectWarning
 from onesigma._typing import Batches
 from onesigma.init.analytic import AnalyticScale, analytic_pass
+from onesigma.init.choice import left_out
 from onesigma.init.deep import DeepScale
+from onesigma.init.static import RECIPES, RULES, PlannedScale, RecipeScale, RuleScale
 from onesigma.init.targets import Owners
 from onesigma.init.unit import UnitScale
-from onesigma.model.batches import Batch, first_batch
+from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.capture import capture, recording
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
@@ -21,11 +24,24 @@ from onesigma.model.state import preserved
 
 __all__ = ["initialize_"]
 
-_SCHEMES = {"unit": UnitScale, "analytic": AnalyticScale, "deep": DeepScale}
+_QUIET = 0.1
+
+_SCHEMES: Mapping[str, type[UnitScale]] = (
+    {"unit": UnitScale, "analytic": AnalyticScale, "deep": DeepScale}
+    | dict.fromkeys(RULES, RuleScale)
+    | dict.fromkeys(RECIPES, RecipeScale)
+)
 
 
 def initialize_(
-    model: nn.Module, batches: Batches, *, scheme: str = "unit", seed: int = 0, skip: Collection[str] = ()
+    model: nn.Module,
+    batches: Batches,
+    *,
+    scheme: str = "unit",
+    seed: int = 0,
+    where: Collection[str] = (),
+    skip: Collection[str] = (),
+    head: float | None = None,
 ) -> Edits:
     """Set the weights of `model` so that every linear's pre-activation has std 1 on the first batch.
 
@@ -47,15 +63,23 @@ def initialize_(
             value of a pass is looked at, and meta tensors do for a batch;
             "deep" for stacks without norms or skips: orthogonal weights, mirrored for a
             nonlinearity that is not odd, and a pre-activation variance that keeps gradients over the whole depth
-            (1 for ReLU, GELU, SiLU, softplus). It looks at the graph first: two forward passes.
+            (1 for ReLU, GELU, SiLU, softplus). It looks at the graph first: two forward passes, as do all that follow.
+            "kaiming", "xavier", "lecun", "orthogonal" draw by fans and gains alone, fans by role and the gain of the
+            nonlinearity that feeds the layer; "gpt2", "llama", "deepnorm", "t-fixup", "fixup", "mup" by what each
+            weight is for and by depth. Neither looks at a value of the data.
         seed: With the canonical name of a parameter it makes the values; no global random state is used.
-        skip: Patterns of layers or parameters to leave alone: `["head", "blocks.*.gate.weight"]`.
+        where: What to set, if not everything: patterns of names, class names of layers, or roles, such as
+            `["blocks.*", "Conv2d", "residual_writer"]`. Roles are embedding, query, key, value, qkv, gate, up, expand,
+            residual_writer and head; they are read off the graph.
+        skip: The same, of what is left alone: `["head", "blocks.*.gate.weight"]`.
+        head: Factor on the layers whose result leaves the model. By default 0.1 where the batch has integer targets
+            (or `labels`), so that logits of std 1 become 0.1 and the first loss is within 0.01 of log C; else 1.
 
     Returns:
         One edit per layer in execution order: `before` is the std as drawn, `after` as set.
 
     Raises:
-        ConfigError: There is no such scheme.
+        ConfigError: There is no such scheme, or `where` means nothing.
         CaptureError: The model raised.
         BatchError: There is no batch that the model can be fed with.
 
@@ -76,10 +100,12 @@ def initialize_(
     if scheme != "analytic":  # which takes batches without values, too, and copies what it runs
         batch = batch.owned_by(module)
     with torch.no_grad():
+        skip = left_out(module, where=where, skip=skip, graph=lambda: _graph_of(module, batch))
         listener, graph = _ran(module, batch, scheme=scheme, seed=seed, skip=skip)
         if forgotten := _forgotten_zeros(graph, listener):
             _restore(listener.saved)
             listener, graph = _ran(module, batch, scheme=scheme, seed=seed, skip=skip, forgotten=forgotten)
+        _scale_heads(listener, graph, factor=_head_factor(batch, head))
     saved = listener.saved
     edits = Edits((*listener.edits, *_never_ran(module, graph)), (lambda: _restore(saved),))
     if not edits.applied:
@@ -96,6 +122,8 @@ def _ran(
     listener = _SCHEMES[scheme](Owners.of(model), seed=seed, skip=skip, forgotten=forgotten, tied=tied_names(model))
     if isinstance(listener, DeepScale):
         listener.plan_for(_graph_of(model, batch))
+    elif isinstance(listener, PlannedScale):
+        listener.plan_for(_graph_of(model, batch), scheme=scheme)
     with preserved(model, parameters=False):
         try:
             with recording(model, listeners=[listener]) as recorder:
@@ -121,6 +149,38 @@ def _forgotten_zeros(graph: Graph, listener: UnitScale) -> frozenset[str]:
 def _opens_quietly(graph: Graph, call: Call) -> bool:
     ends = [path.end for path in graph.sinks(call)]
     return any(end is None or end.kind in ("join", "product", "loss") for end in ends)
+
+
+def _head_factor(batch: Batch, head: float | None) -> float:
+    """Logits of std s cost about s²/2 above log C: a tenth of unit scale makes that nothing, and still breaks ties."""
+    if head is not None:
+        return head
+    labels = (*tensors_in(batch.targets), *tensors_in(batch.kwargs.get("labels")))
+    return _QUIET if any(not label.is_floating_point() and label.dtype != torch.bool for label in labels) else 1.0
+
+
+def _scale_heads(listener: UnitScale, graph: Graph, *, factor: float) -> None:
+    """Scale what leaves the model; recipes that say themselves how large a head is are left with that."""
+    if factor == 1 or (isinstance(listener, RecipeScale) and listener.scheme in ("gpt2", "llama", "fixup", "mup")):
+        return
+    tied = set(listener.tied)
+    for index, target in listener.targets.items():
+        call = graph.calls[index]
+        ends = [path.end for path in graph.sinks(call)]
+        if call.kind != "linear" or target.name in tied or any(end is not None and end.kind != "loss" for end in ends):
+            continue
+        try:
+            target.scale(factor)
+        except ValueError:
+            continue
+        listener.edits[:] = [
+            _quieter(edit, factor=factor) if edit.layer == call.name else edit for edit in listener.edits
+        ]
+
+
+def _quieter(edit: Edit, *, factor: float) -> Edit:
+    after = None if edit.after is None else edit.after * factor
+    return replace(edit, after=after, reason=f"{edit.reason}; head of a classification: × {factor:g}")
 
 
 def _never_ran(model: nn.Module, graph: Graph) -> list[Edit]:

@@ -41,6 +41,7 @@ class UnitScale(Listener):
         edits: What was done, in execution order.
         saved: Every parameter that was written, and its value before.
         blank: Calls whose weight is all zeros and was left so, and the name of that weight.
+        targets: Index of each call whose weight was set → that weight.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class UnitScale(Listener):
         self.skip = tuple(skip)
         self.forgotten = frozenset(forgotten)
         self.blank: list[tuple[Call, str]] = []
+        self.targets: dict[int, Target] = {}
         self.tied = tied or {}
         self.recorder: Recorder | None = None
         self.edits: list[Edit] = []
@@ -106,7 +108,8 @@ class UnitScale(Listener):
         """Why the weight of this call is left alone; empty if it is not."""
         if isinstance(target, str):
             return target
-        if any(fnmatchcase(name, pattern) for pattern in self.skip for name in (call.layer, target.name)):
+        names = (call.layer, target.name, call.parameters.get("weight", ""))
+        if any(fnmatchcase(name, pattern) for pattern in self.skip for name in names):
             return "skipped as asked"
         if earlier := self._taken.by(target):
             return f"reused: set when {earlier!r} ran"
@@ -132,6 +135,7 @@ class UnitScale(Listener):
             self._refuse(call, str(error))
             return
         self._taken.add(target, by=call.name)
+        self.targets[call.index] = target
         _keep_padding(site, target)
         self._zero_bias(site)
         if draw.goal:
