@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.overrides import BaseTorchFunctionMode
 
 from onesigma._errors import BatchError
 from onesigma.norm import MaskedBatchNorm1d, calibrate_
@@ -32,14 +33,14 @@ def test_valid_positions_are_those_of_batchnorm_on_them_alone_forward_and_backwa
     masked, plain = MaskedBatchNorm1d(3).train(training), nn.BatchNorm1d(3).train(training)
     x, rows = x.requires_grad_(), x.detach().movedim(1, -1)[mask].requires_grad_()
     output, expected = masked(x, mask), plain(rows)
-    torch.testing.assert_close(output.movedim(1, -1)[mask], expected, rtol=0, atol=0)
+    torch.testing.assert_close(output.movedim(1, -1)[mask], expected)
     assert not output.movedim(1, -1)[~mask].any()
     (output**3).sum().backward()
     (expected**3).sum().backward()
     torch.testing.assert_close(x.grad.movedim(1, -1)[mask], rows.grad)
     assert not x.grad.movedim(1, -1)[~mask].any()
     for mine, theirs in zip(masked.state_dict().values(), plain.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs)
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_what_stands_in_the_padding_does_not_matter() -> None:
@@ -87,3 +88,42 @@ def test_calibration_counts_valid_values_only() -> None:
     rows = x.movedim(1, -1)[mask]
     torch.testing.assert_close(model.norm.running_mean, rows.mean(0))
     torch.testing.assert_close(model.norm.running_var, rows.var(0))
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (9, 3, 7)])
+def test_a_mean_of_ten_thousand_stds_costs_no_digit_of_the_gradient(shape: tuple[int, ...]) -> None:
+    x = (seeded(*shape) + 10_000).requires_grad_()
+    mask = seeded(shape[0], *shape[2:], seed=1) > -0.5
+    rows = x.detach().movedim(1, -1)[mask].double().requires_grad_()
+    exact = nn.BatchNorm1d(3).double()(rows)
+    output, direction = MaskedBatchNorm1d(3)(x, mask), seeded(*shape, seed=2)
+    torch.testing.assert_close(output.movedim(1, -1)[mask].double(), exact, rtol=0, atol=1e-5)
+    (output * direction).sum().backward()
+    (exact * direction.movedim(1, -1)[mask].double()).sum().backward()
+    torch.testing.assert_close(x.grad.movedim(1, -1)[mask].double(), rows.grad, rtol=0, atol=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_in_the_padding_does_not_matter() -> None:
+    x, mask = padded()
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    for each, garbage in zip(inputs, (0.0, float("nan")), strict=True):
+        gradient = seeded(5, 3, 5, seed=3).masked_fill(~mask[:, None], garbage)
+        MaskedBatchNorm1d(3)(each, mask).backward(gradient)
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_watched_and_unwatched_give_the_same(affine: bool) -> None:
+    """Under a mode the valid values are taken out, so that what looks on sees them."""
+    x, mask = padded()
+    norms = [MaskedBatchNorm1d(3, affine=affine) for _ in range(2)]
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    fast = norms[0](inputs[0], mask)
+    with BaseTorchFunctionMode():
+        slow = norms[1](inputs[1], mask)
+    torch.testing.assert_close(fast, slow)
+    for output in (fast, slow):
+        (output**3).sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    for mine, theirs in zip(norms[0].buffers(), norms[1].buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs)

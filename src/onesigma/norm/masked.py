@@ -1,9 +1,14 @@
 """`MaskedBatchNorm1d`: BatchNorm of padded sequences, in which padding counts for nothing."""
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 
 from onesigma._errors import BatchError
+from onesigma.norm.kernels import MaskedNormalize
+from onesigma.norm.running import move_
+from onesigma.norm.variants import kinds_of
 
 __all__ = ["MaskedBatchNorm1d"]
 
@@ -38,9 +43,33 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         wanted = (input.shape[0], *input.shape[2:])
         if tuple(mask.shape) != wanted:
             raise BatchError(f"MaskedBatchNorm1d: the mask must have shape {wanted}, got {tuple(mask.shape)}.")
+        mask = mask.to(input.device, torch.bool)
+        if bool(mask.all()) and mask.numel():
+            return super().forward(input)
+        return self._in_place(input, mask) if self._is_simple(input, mask) else self._by_rows(input, mask)
+
+    def _is_simple(self, input: torch.Tensor, mask: torch.Tensor) -> bool:
+        """Sequences of floats in training, unwatched: nobody has to see the valid values by themselves."""
+        as_built = self.training and not any(kind.takes_statistics for kind in kinds_of(self))
+        plain = input.dtype in (torch.float32, torch.float64) and (
+            self.weight is None or self.weight.dtype == input.dtype
+        )
+        watched = torch._C._len_torch_function_stack() > 0
+        return as_built and plain and input.dim() > 2 and not watched and int(mask.sum()) > 1
+
+    def _in_place(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        weights: Any = mask.unsqueeze(1).to(input.dtype)
+        function: Any = MaskedNormalize
+        output, mean, variance = function.apply(input, weights, self.weight, self.bias, self.eps)
+        if self.track_running_stats and self.running_mean is not None:
+            move_(self, mean=mean, variance=variance, count=float(mask.sum()))
+        return cast(torch.Tensor, output)
+
+    def _by_rows(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Take the valid values out, normalize them, and put them back."""
         rows = input.movedim(1, -1)
         # By index: twice as fast as by a boolean mask, forward and backward.
-        valid = mask.to(input.device, torch.bool).flatten().nonzero().squeeze(1)
+        valid = mask.flatten().nonzero().squeeze(1)
         if not len(valid) and not isinstance(self, nn.SyncBatchNorm):
             return torch.zeros_like(input)
         flat = rows.reshape(-1, input.shape[1])

@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from onesigma.model.edits import Edits
+from onesigma.norm.kernels import along, centered_moments, input_gradient, sums
 from onesigma.norm.running import move_, normalized, weight_and_bias
 from onesigma.norm.variants import Variant, convert_
 
@@ -69,30 +70,32 @@ class _Synchronized(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> Any:
         x, weight, mean, variance, count = ctx.saved_tensors
-        axes, invstd = [axis for axis in range(x.dim()) if axis != 1], (variance + ctx.eps).rsqrt()
-        wide = torch.promote_types(x.dtype, torch.float32)
-        normalized = (x.to(wide) - _along(mean, x, wide)) * _along(invstd, x, wide)
-        gradient = gradient.to(wide)
-        own = torch.stack([gradient.sum(axes), (gradient * normalized).sum(axes)]).double()
-        sums = own.clone()
-        dist.all_reduce(sums, group=ctx.group)
-        scale = invstd if weight is None else invstd * weight.double()
-        shift, slope = (sums / count.clamp_min(1)).unbind()
-        inner = gradient - _along(shift, x, wide) - normalized * _along(slope, x, wide)
-        grad_input = (inner * _along(scale, x, wide)).to(x.dtype)
+        inverse, wide = (variance + ctx.eps).rsqrt(), torch.promote_types(x.dtype, torch.float32)
+        gradient, x_wide = gradient.to(wide), x.to(wide)
+        centered = x_wide - along(mean, x_wide)
+        product = centered * gradient
+        own = torch.stack([sums(gradient).double(), sums(product).double() * inverse])
+        total = own.clone()
+        dist.all_reduce(total, group=ctx.group)
+        shift, slope = (total / count.clamp_min(1)).unbind()
+        scale = inverse if weight is None else inverse * weight.double()
+        inner = product.copy_(gradient)
+        grad_input = input_gradient(inner, centered, scale=scale, shift=shift, slope=scale * inverse * slope)
         grad_weight = None if weight is None else own[1].to(weight.dtype)
         grad_bias = own[0].to(weight.dtype if weight is not None else x.dtype) if ctx.has_bias else None
-        return grad_input, grad_weight, grad_bias, None, None
+        return grad_input.to(x.dtype), grad_weight, grad_bias, None, None
 
 
 def _joint_statistics(x: torch.Tensor, group: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean, biased variance and count per channel over all ranks, in float64."""
-    axes, channels = [axis for axis in range(x.dim()) if axis != 1], x.shape[1]
+    channels = x.shape[1]
     count = x.numel() // max(channels, 1)
     row = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)
     if count:
-        variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), axes, correction=0)
-        row = torch.cat([mean.double(), variance.double() * count, mean.new_tensor([count], dtype=torch.float64)])
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = sums(wide) / count
+        left, variance = centered_moments(wide - along(mean, wide), count=count)
+        row = torch.cat([mean.double() + left, variance.double() * count, row.new_tensor([count])])
     rows = [torch.empty_like(row) for _ in range(dist.get_world_size(group))]
     dist.all_gather(rows, row, group=group)
     table = torch.stack(rows)
@@ -101,11 +104,6 @@ def _joint_statistics(x: torch.Tensor, group: Any) -> tuple[torch.Tensor, torch.
     mean = (counts * means).sum(0) / total
     squares = squares.sum(0) + (counts * (means - mean).square()).sum(0)
     return mean, squares / total, counts.sum()
-
-
-def _along(values: torch.Tensor, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """(C,) to where it lies along axis 1 of x."""
-    return values.to(dtype).view(1, -1, *[1] * (x.dim() - 2))
 
 
 def synchronize_(model: nn.Module, *, group: Any = None) -> Edits:
