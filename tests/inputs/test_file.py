@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -305,3 +306,13 @@ def test_what_cannot_be_written_to_is_said(tmp_path: Path) -> None:
 
 def test_equal_values_have_one_canonical_text() -> None:
     assert canonical({"a": [1, None, True, "é"]}) == b'{"a":[1,null,true,"\\u00e9"]}'
+
+
+def test_a_file_that_is_loaded_and_saved_is_the_same_file(tmp_path: Path) -> None:
+    table, first, second = tmp_path / "table.csv", tmp_path / "first.json", tmp_path / "second.json"
+    table.write_text("a,b\n1,2\n3,5\n")
+    inputs.standardize(table).save(first)
+    inputs.load(first).save(second)
+    assert first.read_bytes() == second.read_bytes()
+    more = inputs.load(first).partial_fit(pd.DataFrame({"a": [1.0], "b": [1.0]}))
+    assert more.provenance_ == {"source": str(table)}

@@ -11,7 +11,7 @@ from onesigma.inputs.provenance import plain
 
 __all__ = ["document_of", "naming", "read_parameters", "read_provenance"]
 
-_DERIVED = ("rows", "columns", "correction", "date")  # written anew whenever a file is
+_DERIVED = ("rows", "columns", "correction")  # written anew whenever a file is
 
 
 def document_of(

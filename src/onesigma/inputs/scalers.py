@@ -68,7 +68,9 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         """Measure more rows; see `fit`. Any split of the rows, in any order, gives the same statistics."""
         first = not self.__sklearn_is_fitted__()
         batch = self._measure(X, sample_weight, first=first)
-        self._adopt(batch if first else self.columns_.merge(batch), provenance={} if first else self.provenance_)
+        # Of rows nobody names, the file that they join says no more than its own name.
+        origin = {} if first else joined(self.provenance_, {})
+        self._adopt(batch if first else self.columns_.merge(batch), provenance=origin)
         return self
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:
