@@ -33,6 +33,7 @@ from onesigma.report.report import Report
 from onesigma.rules import Finding, Limits
 from onesigma.workflows import check
 from onesigma.workflows.apply import apply
+from onesigma.workflows.ranks import on_ranks
 from onesigma.workflows.standardize import standardize
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "inputs",
     "measure",
     "norm",
+    "on_ranks",
     "predict",
     "standardize",
 ]

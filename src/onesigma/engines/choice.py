@@ -13,11 +13,12 @@ from onesigma.engines.protocol import Engine
 
 __all__ = ["NAMES", "engine_named", "engine_of"]
 
-NAMES = ("threads", "processes", "dask", "ray", "spark")
+NAMES = ("threads", "processes", "dask", "ray", "spark", "ranks")
 """Names of engines; "local", the pass that needs none, is not among them."""
 
 _ROOMS: Mapping[str, str] = MappingProxyType({
     "threads": "local", "processes": "local", "dask": "dask", "ray": "ray", "spark": "spark",
+    "ranks": "ranks",
 })  # fmt: skip
 _PACKAGES: Mapping[str, str] = MappingProxyType({"dask": "dask", "ray": "ray", "spark": "pyspark"})
 

@@ -19,6 +19,7 @@ from onesigma.engines.protocol import FAN_IN, failing_as, grouped, tree_merged
 __all__ = ["Dask", "opened"]
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 _RETRIES = 3
 
@@ -45,6 +46,10 @@ class Dask:
             (state,) = dask.compute(states[0], **({"retries": _RETRIES} if _has_client() else {}))
         result: S = state
         return result
+
+    def agreed(self, function: Callable[[], T]) -> T:
+        """See `Engine`."""
+        return function()
 
     def example(self, dataset: Any) -> Any:
         """See `Engine`. Frames and arrays know their columns; of bags and delayed objects the first one is computed."""

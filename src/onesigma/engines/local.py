@@ -15,12 +15,39 @@ import torch
 from onesigma._errors import ConfigError, EngineError
 from onesigma.engines.protocol import tree_merged
 
-__all__ = ["Processes", "Threads", "opened"]
+__all__ = ["NoDatasets", "Processes", "Threads", "opened"]
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 
-class _Pool:
+class NoDatasets:
+    """What an engine without datasets of its own says of them."""
+
+    name: str
+
+    def agreed(self, function: Callable[[], T]) -> T:
+        """See `Engine`."""
+        return function()
+
+    def example(self, dataset: Any) -> Any:
+        """See `Engine`; there are no datasets of its own."""
+        raise EngineError(f"{self.name}: {type(dataset).__name__} is no dataset of this engine; pass it as a source.")
+
+    def parts(self, dataset: Any, names: Sequence[str], *, axis: int | None = None) -> Any:
+        """See `example`."""
+        del names, axis
+        return self.example(dataset)
+
+    def map_tables(
+        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
+    ) -> Any:
+        """See `example`."""
+        del of, schema, changed
+        return self.example(dataset)
+
+
+class _Pool(NoDatasets):
     """An executor of this machine as an engine; a few parts per worker are in flight, so memory stays flat."""
 
     name = "threads"
@@ -59,22 +86,6 @@ class _Pool:
         finally:
             for future in coming:
                 future.cancel()
-
-    def example(self, dataset: Any) -> Any:
-        """See `Engine`; this machine has no datasets of its own."""
-        raise EngineError(f"{self.name}: {type(dataset).__name__} is no dataset of this engine; pass it as a source.")
-
-    def parts(self, dataset: Any, names: Sequence[str], *, axis: int | None = None) -> Any:
-        """See `example`."""
-        del names, axis
-        return self.example(dataset)
-
-    def map_tables(
-        self, dataset: Any, of: Callable[[pa.Table], pa.Table], *, schema: pa.Schema, changed: Sequence[str]
-    ) -> Any:
-        """See `example`."""
-        del of, schema, changed
-        return self.example(dataset)
 
 
 class Threads(_Pool):

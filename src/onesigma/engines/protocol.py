@@ -48,6 +48,10 @@ class Engine(Protocol):
         """
         ...
 
+    def agreed(self, function: Callable[[], T]) -> T:
+        """Return what a function returns; where the pass has several drivers, all raise if it raises on one."""
+        ...
+
     def example(self, dataset: Any) -> Any:
         """Return a small table in memory with the columns of one of the engine's datasets; little is computed.
 

@@ -16,6 +16,7 @@ from onesigma.engines.protocol import FAN_IN, failing_as, grouped, tree_merged
 __all__ = ["Ray", "opened"]
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 _RETRIES = 3
 
@@ -38,6 +39,10 @@ class Ray:
                     shards, of, join=partial(_joined, merge=merge, zero=zero), most=4 * self.workers
                 )
             return tree_merged(states, merge, zero=zero)
+
+    def agreed(self, function: Callable[[], T]) -> T:
+        """See `Engine`."""
+        return function()
 
     def example(self, dataset: Any) -> Any:
         """See `Engine`: the first rows."""

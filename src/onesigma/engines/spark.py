@@ -18,6 +18,7 @@ from onesigma.engines.protocol import failing_as, tree_merged
 __all__ = ["Spark", "opened"]
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 _TABLE_BYTES = 16 << 20
 
@@ -43,6 +44,10 @@ class Spark:
         rows = [(index, cloudpickle.dumps(shard)) for index, shard in enumerate(shards)]
         frame = self.session.createDataFrame(rows, "number long, part binary")
         return _Held(frame.repartitionByRange(max(1, len(rows)), "number").select("part"))
+
+    def agreed(self, function: Callable[[], T]) -> T:
+        """See `Engine`."""
+        return function()
 
     def example(self, dataset: Any) -> Any:
         """See `Engine`: no rows, but types."""

@@ -46,8 +46,9 @@ def standardize(
         source: Anything that `open_source` takes (files, arrays, frames, a `DataLoader`), or a dataset of an engine:
             a Dask array, data frame, bag, delayed object or list of these, a Ray Dataset, a Spark DataFrame.
         method: Which scaler.
-        engine: `"local"`, `"threads"`, `"processes"`, `"dask"`, `"ray"`, `"spark"`; or a callable that shares out the
-            work. A dataset of an engine runs on that engine. All give the same bits.
+        engine: `"local"`, `"threads"`, `"processes"`, `"dask"`, `"ray"`, `"spark"`; `"ranks"` of torch.distributed,
+            each of which gives its own part of the data; or a callable that shares out the work. A dataset of an
+            engine runs on that engine. All give the same bits.
         address: Of a cluster; see `onesigma.engines.engine_named`. None: the session that is there, or one of its own.
         columns: Names, patterns or positions; by default every column of numbers, with a warning about the others.
         nonfinite: `"raise"` on infinite values, or `"ignore"` them: count them and leave them out.
@@ -111,6 +112,10 @@ def fit(
         OnesigmaError: See `standardize`.
     """
     name = _engine_for(source, engine)
+    if name == "ranks":
+        progress = None  # Ranks differ in the number of their files, and must meet once.
+        if checkpoint is not None:
+            raise ConfigError("checkpoint: ranks have different data; resume each with engine='local' and merge.")
     if callable(name) or name == "local":
         if address is not None:
             raise ConfigError(f"address={address!r} needs an engine: engine='dask', 'ray' or 'spark'.")
@@ -118,7 +123,7 @@ def fit(
         return fit_scaler(table, engine=name, checkpoint=checkpoint, progress=progress, **fitting), table
     with engine_named(name, address=address) as runner:
         if engine_of(source) is None:
-            table = open_source(source, **reading)
+            table = runner.agreed(partial(open_source, source, **reading))
             run: Runner = partial(_over_shards, runner, checkpoint=checkpoint, progress=progress)
         else:
             if checkpoint is not None:
@@ -178,7 +183,7 @@ def _over_shards(
     parts = parts_of(source.shards[place.shard :], workers=engine.workers, skip=place.blocks)
     began, resumed = time.monotonic(), place.rows
     size = max(len(parts), 1) if keeper is None and progress is None else 4 * engine.workers
-    while parts:
+    while True:
         wave, parts, started = parts[:size], parts[size:], time.monotonic()
         state = join(state, engine.map_merge(wave, Summary.by(statistic), merge=join, zero=None))
         place = _after(place, wave)
@@ -193,6 +198,8 @@ def _over_shards(
                     resumed_rows=resumed,
                 )
             )
+        if not parts:
+            break
         size *= 2 if time.monotonic() - started < _WAVE_SECONDS else 1
     if keeper is not None:
         keeper.remove()
