@@ -97,7 +97,7 @@ class Prediction:
         return found
 
 
-def predict(model: nn.Module, batches: Batches) -> Prediction:
+def predict(model: nn.Module, batches: Batches | Batch) -> Prediction:
     """Mean, second moment and across-sample correlation of every call's result, before any layer has seen data.
 
     The model is run once to see its graph (on two samples, or on zeros where the batch holds meta or fake tensors),
