@@ -90,8 +90,9 @@ def test_calibration_counts_valid_values_only() -> None:
     torch.testing.assert_close(model.norm.running_var, rows.var(0))
 
 
-@pytest.mark.parametrize("shape", [(9, 3), (9, 3, 7)])
-def test_a_mean_of_ten_thousand_stds_costs_no_digit_of_the_gradient(shape: tuple[int, ...]) -> None:
+def test_a_mean_of_ten_thousand_stds_costs_no_digit_of_the_gradient() -> None:
+    """Where `nn.BatchNorm1d` in float32 is off by a thousandth."""
+    shape = (9, 3, 7)
     x = (seeded(*shape) + 10_000).requires_grad_()
     mask = seeded(shape[0], *shape[2:], seed=1) > -0.5
     rows = x.detach().movedim(1, -1)[mask].double().requires_grad_()

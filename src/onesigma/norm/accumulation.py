@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from onesigma._errors import ConfigError
 from onesigma.model.names import unwrapped
 from onesigma.norm.channels import Channels, as_table
-from onesigma.norm.controls import is_lent, lent
+from onesigma.norm.controls import hooks_run, is_lent, lent
 from onesigma.norm.running import move_
 from onesigma.norm.statistics import BatchNorm, batch_norms
 
@@ -62,7 +62,7 @@ def accumulated(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[
                 refusals.append(name)
         found.clear()
 
-    with ExitStack() as stack:
+    with hooks_run(model), ExitStack() as stack:
         for name, norm in norms.items():
             stack.callback(_watched(norm, adder(name)))
         stack.callback(optimizer.register_step_post_hook(move).remove)

@@ -1,4 +1,7 @@
-"""When running statistics move: not at all, once per optimizer step, or never to NaN. Context managers that nest."""
+"""When running statistics move: not at all, once per optimizer step, or never to NaN. Context managers that nest.
+
+While one is open, a compiled model runs as it is written.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +13,7 @@ from torch import nn
 from onesigma.model.names import unwrapped
 from onesigma.norm.statistics import BatchNorm, batch_norms
 
-__all__ = ["is_lent", "lent", "nonfinite_vetoed", "once_per_step", "paused", "revertible"]
+__all__ = ["hooks_run", "is_lent", "lent", "nonfinite_vetoed", "once_per_step", "paused", "revertible"]
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -29,11 +32,9 @@ def paused(model: nn.Module) -> Iterator[None]:
         >>> norm.running_mean.tolist(), int(norm.num_batches_tracked)
         ([0.0, 0.0], 0)
     """
-    release = _pause(model)
-    try:
+    with hooks_run(model), ExitStack() as stack:
+        stack.callback(_pause(model))
         yield
-    finally:
-        release()
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def once_per_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterato
             releases.pop()()
 
     module = unwrapped(model)
-    with ExitStack() as stack:
+    with hooks_run(model), ExitStack() as stack:
         stack.callback(release)
         stack.callback(module.register_forward_hook(pause).remove)
         stack.callback(optimizer.register_step_post_hook(release).remove)
@@ -86,7 +87,7 @@ def nonfinite_vetoed(model: nn.Module) -> Iterator[list[str]]:
         (0.0, 1.0, [''])
     """
     refusals: list[str] = []
-    with ExitStack() as stack:
+    with hooks_run(model), ExitStack() as stack:
         for name, norm in batch_norms(unwrapped(model)).items():
             if norm.running_mean is not None:
                 stack.callback(_veto(name, norm, refusals))
@@ -128,6 +129,21 @@ def revertible(model: nn.Module) -> Iterator[Callable[[], None]]:
 
 def _kept(norm: nn.Module) -> list[torch.Tensor]:
     return [buffer for key in _BUFFERS if (buffer := norm._buffers.get(key)) is not None]
+
+
+@contextmanager
+def hooks_run(model: nn.Module) -> Iterator[None]:
+    """While open, compiled modules run as they are written: compiled code does not look for hooks that came later."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            written = module._modules.get("_orig_mod")
+            if written is not None:
+                stack.callback(module.__dict__.__setitem__, "forward", module.__dict__["forward"])
+                module.__dict__["forward"] = written.__call__
+            if module.__dict__.get("_compiled_call_impl") is not None:
+                stack.callback(module.__dict__.__setitem__, "_compiled_call_impl", module._compiled_call_impl)
+                module._compiled_call_impl = None
+        yield
 
 
 def _pause(model: nn.Module) -> Callable[[], None]:
