@@ -8,7 +8,7 @@ from torch import nn
 
 from onesigma._errors import BatchError, ModelError
 from onesigma.model.state import fingerprint
-from onesigma.norm import coupling, freeze_
+from onesigma.norm import coupling, coupling_by_size, freeze_
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -172,3 +172,59 @@ class Pair(nn.Module):
 def test_one_pair_among_many_samples_is_found(size: int) -> None:
     assert coupling(Pair(), seeded(size, 300)).eval == pytest.approx(0.5)
     assert coupling(nn.Tanh(), seeded(size, 300)).eval == 0.0
+
+
+def test_the_effect_is_the_change_of_the_others_over_its_own_where_one_sample_is_replaced() -> None:
+    model, x = mlp().double(), seeded(6, 4).double()
+    across = within = 0.0
+    for j in range(6):
+        y = x.clone()
+        y[j] = x[(j + 1) % 6]
+        changes = (model(y) - model(x)).detach().abs().amax(1)
+        within = max(within, float(changes[j]))
+        across = max(across, float(changes[torch.arange(6) != j].max()))
+    found = coupling(mlp(), x.float())
+    assert found.train_effect == pytest.approx(across / within, rel=1e-6)
+    assert found.eval_effect == 0.0
+
+
+def test_a_batch_of_two_has_no_gradient_left_but_an_effect() -> None:
+    """Its outputs are ±1 whatever the data: only by exchanging the order does one sample see the other."""
+    found = coupling(nn.BatchNorm1d(3), torch.tensor([[0.0, 1.0, 2.0], [1.0, 5.0, 0.0]]))
+    assert found.train == pytest.approx(1.0, rel=1e-3)
+    assert found.train_effect > 0
+
+
+def test_an_effect_is_named_by_layer_and_tokens_are_replaced_as_they_are() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.table, self.norm = nn.Embedding(11, 8), nn.BatchNorm1d(5)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.table(tokens)).sum(-1)
+
+    tokens = torch.randint(0, 11, (6, 5), generator=torch.Generator().manual_seed(0))
+    found = coupling(Tokens(), tokens)
+    assert found.train_effect > 0
+    assert [(each.layer, each.train_effect > 0, each.eval_effect) for each in found.layers] == [("norm", True, 0.0)]
+
+
+def test_it_is_an_assertion_that_names_the_layers() -> None:
+    coupling(mlp(), seeded(8, 4)).assert_none()
+    with pytest.raises(AssertionError, match=r"in training mode .* by layer '1'"):
+        coupling(mlp(), seeded(8, 4)).assert_none(training=True)
+    with pytest.raises(AssertionError, match=r"in eval mode .* by layer '1'"):
+        coupling(mlp(track_running_stats=False), seeded(8, 4)).assert_none()
+    with pytest.raises(AssertionError, match="no normalizing layer"):
+        coupling(Centered(), seeded(8, 4)).assert_none()
+
+
+def test_by_size_is_that_of_the_first_samples() -> None:
+    found = coupling_by_size(mlp(), seeded(16, 4))
+    assert list(found) == [2, 4, 8, 16]
+    assert found[8] == coupling(mlp(), seeded(16, 4)[:8])
+    assert found[4].train_effect > found[16].train_effect > 0
+    with pytest.raises(BatchError, match="from 2 to 16"):
+        coupling_by_size(mlp(), seeded(16, 4), sizes=[32])

@@ -3,7 +3,7 @@
 from onesigma.norm.accumulation import accumulated
 from onesigma.norm.calibrate import calibrate_
 from onesigma.norm.controls import nonfinite_vetoed, once_per_step, paused, revertible
-from onesigma.norm.coupling import Coupling, LayerCoupling, coupling
+from onesigma.norm.coupling import Coupling, LayerCoupling, coupling, coupling_by_size
 from onesigma.norm.fold import fold_, plan_folds
 from onesigma.norm.frozen import freeze_, unfreeze_
 from onesigma.norm.gap import Gap, LayerGap, gap
@@ -32,6 +32,7 @@ __all__ = [
     "accumulated",
     "calibrate_",
     "coupling",
+    "coupling_by_size",
     "fold_",
     "freeze_",
     "gap",

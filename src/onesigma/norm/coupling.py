@@ -1,9 +1,9 @@
 """`coupling`: how much the output for one sample depends on the other samples of its batch."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,38 +14,73 @@ from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.capture import Listener, Site, recording
 from onesigma.model.names import unwrapped
 from onesigma.model.state import preserved
+from onesigma.norm.effects import effect_ratio, first_samples, with_replaced
 from onesigma.norm.probes import Rows, coupling_ratio
 from onesigma.norm.proof import Twin
 
-__all__ = ["Coupling", "LayerCoupling", "coupling"]
+__all__ = ["Coupling", "LayerCoupling", "coupling", "coupling_by_size"]
 
 _SEED = 0
-# Samples whose derivatives are taken where they are many, of a layer by itself.
+# Samples whose derivatives are taken where they are many, of a layer by itself; and that are replaced.
 _MAX_SAMPLES_OF_LAYER = 4
+_MAX_REPLACED = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCoupling:
-    """One normalizing layer by itself: its output against its own input. Several calls count as their largest."""
+    """One normalizing layer by itself: its output against its own input. Several calls count as their largest.
+
+    The fields are those of `Coupling`.
+    """
 
     layer: str
     train: float
     eval: float
+    train_effect: float = 0.0
+    eval_effect: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coupling:
-    """What `coupling` found: the largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|.
+    """What `coupling` found, as derivatives and as finite effects.
 
     Attributes:
-        train: In training mode.
+        train: In training mode, the largest |∂out_i/∂in_j|, i ≠ j, over the largest |∂out_i/∂in_i|.
         eval: In eval mode; exactly 0.0 where samples are independent, as they should be.
+        train_effect: In training mode, sample j is replaced by another one of the batch: the largest change of out_i,
+            i ≠ j, over the largest of out_j.
+        eval_effect: In eval mode; exactly 0.0 likewise.
         layers: One per normalizing layer, in order of execution.
     """
 
     train: float
     eval: float
+    train_effect: float
+    eval_effect: float
     layers: tuple[LayerCoupling, ...]
+
+    def assert_none(self, *, training: bool = False) -> None:
+        """Raise an AssertionError that names the layers, if samples are coupled in eval mode (or in training).
+
+        Example:
+            >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+            >>> coupling(model, torch.randn(16, 4)).assert_none()
+            >>> coupling(model, torch.randn(16, 4)).assert_none(training=True)
+            Traceback (most recent call last):
+                ...
+            AssertionError: in training mode samples of a batch are coupled: derivative ..., effect ...; by layer '1'
+        """
+        mode = "train" if training else "eval"
+        numbers = [getattr(self, name) for name in (mode, f"{mode}_effect")]
+        if not any(numbers):
+            return
+        guilty = [each.layer for each in self.layers if getattr(each, mode) or getattr(each, f"{mode}_effect")]
+        by = f"layer {', '.join(map(repr, guilty))}" if guilty else "something that is no normalizing layer"
+        where = "training" if training else "eval"
+        raise AssertionError(
+            f"in {where} mode samples of a batch are coupled: derivative {numbers[0]:.2g}, "
+            f"effect {numbers[1]:.2g} of a sample's own; by {by}"
+        )
 
 
 def coupling(model: nn.Module, batch: Batches) -> Coupling:
@@ -56,7 +91,8 @@ def coupling(model: nn.Module, batch: Batches) -> Coupling:
     1/N in large batches; attention over time does not, since it stays within a sample. Inputs without derivatives,
     as tokens, are replaced by the first real numbers that are made of them. Where outputs are many (above 512, or above
     2²⁰ derivatives), the ratio is that of one random sum per sample (signs ±1), over 16 samples; that it is zero is
-    still checked for every pair, by 2·log₂ N sums over groups.
+    still checked for every pair, by 2·log₂ N sums over groups. The effect is the difference itself, of up to 8 samples
+    that are replaced by their neighbor, one at a time; tokens are replaced as they are.
 
     Args:
         model: Any module that can be run and copied; one that arrives in eval mode is looked at as it is for `eval`
@@ -78,11 +114,55 @@ def coupling(model: nn.Module, batch: Batches) -> Coupling:
     given = first_batch(batch).owned_by(module)
     if given.num_samples < 2:
         raise BatchError(f"coupling: two samples are needed at least, the batch has {given.num_samples}.")
-    train, in_training = _measured(module, given, training=True)
-    evaluated, in_eval = _measured(module, given, training=False)
-    names = dict.fromkeys((*in_training, *in_eval))
-    layers = (LayerCoupling(layer=n, train=in_training.get(n, 0.0), eval=in_eval.get(n, 0.0)) for n in names)
-    return Coupling(train=train, eval=evaluated, layers=tuple(layers))
+    return _coupling(module, given)
+
+
+def coupling_by_size(model: nn.Module, batch: Batches, *, sizes: Sequence[int] = ()) -> dict[int, Coupling]:
+    """`coupling` of the first n samples of a batch, for several n: 2, 4, 8, … up to the batch if none are given.
+
+    Raises:
+        BatchError: A size below 2 or above that of the batch.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+        >>> found = coupling_by_size(model, torch.randn(16, 4, generator=torch.Generator().manual_seed(0)))
+        >>> list(found), found[4].train > found[16].train
+        ([2, 4, 8, 16], True)
+    """
+    module = unwrapped(model)
+    given = first_batch(batch).owned_by(module)
+    chosen = list(sizes) or [2**power for power in range(1, given.num_samples.bit_length())]
+    if not all(2 <= size <= given.num_samples for size in chosen):
+        raise BatchError(f"coupling_by_size: sizes must be from 2 to {given.num_samples}, the batch; got {chosen}.")
+    return {size: _coupling(module, first_samples(given, size)) for size in chosen}
+
+
+def _coupling(module: nn.Module, given: Batch) -> Coupling:
+    train, evaluated = (_measured(module, given, training=training) for training in (True, False))
+    names, none = dict.fromkeys((*train.layers, *evaluated.layers)), (0.0, 0.0)
+    layers = []
+    for name in names:
+        (in_train, train_effect), (in_eval, eval_effect) = (
+            found.layers.get(name, none) for found in (train, evaluated)
+        )
+        layers.append(
+            LayerCoupling(layer=name, train=in_train, eval=in_eval, train_effect=train_effect, eval_effect=eval_effect)
+        )
+    return Coupling(
+        train=train.gradient,
+        eval=evaluated.gradient,
+        train_effect=train.effect,
+        eval_effect=evaluated.effect,
+        layers=tuple(layers),
+    )
+
+
+class _Found(NamedTuple):
+    """Both numbers of a model in one mode, and of each layer."""
+
+    gradient: float
+    effect: float
+    layers: Mapping[str, tuple[float, float]]
 
 
 class _Probe(Listener):
@@ -91,7 +171,7 @@ class _Probe(Listener):
     def __init__(self, *, num_samples: int) -> None:
         self.num_samples = num_samples
         self.leaves: list[Rows] = []
-        self.layers: dict[str, float] = {}
+        self.layers: dict[str, tuple[float, float]] = {}
 
     def leaf(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of the tensor from which derivatives are known, and which may be written to."""
@@ -109,10 +189,23 @@ class _Probe(Listener):
         given = Rows.of(signal.detach().clone().requires_grad_(), num_samples=self.num_samples)
         if given is None:
             return
-        output = site.function(**{**site.arguments, "input": given.tensor})
-        rows = [Rows(output, given.axis)]
-        found = coupling_ratio(rows, [given], num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
-        self.layers[site.call.layer] = max(found, self.layers.get(site.call.layer, 0.0))
+        found = self._gradient(site, given), self._effect(site, given)
+        before = self.layers.get(site.call.layer, (0.0, 0.0))
+        self.layers[site.call.layer] = max(found[0], before[0]), max(found[1], before[1])
+
+    def _gradient(self, site: Site, given: Rows) -> float:
+        rows = [Rows(site.function(**{**site.arguments, "input": given.tensor}), given.axis)]
+        return coupling_ratio(rows, [given], num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
+
+    def _effect(self, site: Site, given: Rows) -> float:
+        def run(j: int | None) -> list[Rows]:
+            signal = given.tensor.detach().clone()
+            if j is not None:
+                signal.select(given.axis, j).copy_(given.tensor.select(given.axis, (j + 1) % self.num_samples))
+            return [Rows(site.function(**{**site.arguments, "input": signal}), given.axis)]
+
+        with torch.no_grad():
+            return effect_ratio(run, num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
 
     def after(self, site: Site, output: Any) -> Any:
         """Tokens have become real numbers: start here."""
@@ -121,7 +214,7 @@ class _Probe(Listener):
         return output
 
 
-def _measured(model: nn.Module, batch: Batch, *, training: bool) -> tuple[float, Mapping[str, float]]:
+def _measured(model: nn.Module, batch: Batch, *, training: bool) -> _Found:
     try:
         twin = Twin(model, batch)
         return _run(twin.module, twin.batch, model, training=training)
@@ -130,7 +223,7 @@ def _measured(model: nn.Module, batch: Batch, *, training: bool) -> tuple[float,
         return _run(copy.deepcopy(model), batch, model, training=training)
 
 
-def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -> tuple[float, Mapping[str, float]]:
+def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -> _Found:
     """Both numbers of a copy of the model."""
     num_samples = batch.num_samples
     _set_modes(module, model, training=training)
@@ -141,15 +234,32 @@ def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -
         torch.manual_seed(_SEED)
         with recording(module, listeners=[probe]) as recorder:
             output = recorder.run(_with_leaves(batch, probe))
-        outputs = [rows for tensor in tensors_in(output) if (rows := Rows.of(tensor, num_samples=num_samples))]
-        outputs = outputs or list(_flattened(output, num_samples=num_samples))
-        outputs = [rows for rows in outputs if rows.tensor.requires_grad]
+        outputs = [rows for rows in _rows(output, num_samples=num_samples) if rows.tensor.requires_grad]
         if not outputs or not probe.leaves:
             raise ModelError(
                 f"coupling: no output of {type(model).__name__} with an axis of {num_samples} samples has a derivative "
                 "with respect to its input; let the model return such a tensor."
             )
-        return coupling_ratio(outputs, probe.leaves, num_samples=num_samples), probe.layers
+        gradient = coupling_ratio(outputs, probe.leaves, num_samples=num_samples)
+        return _Found(gradient, _effect(module, batch), probe.layers)
+
+
+def _effect(module: nn.Module, batch: Batch) -> float:
+    """Of replacing one sample, on the same random numbers."""
+
+    def run(j: int | None) -> list[Rows]:
+        torch.manual_seed(_SEED)
+        changed = with_replaced(batch, j)
+        return _rows(module(*changed.args, **changed.kwargs), num_samples=batch.num_samples)
+
+    with torch.no_grad():
+        return effect_ratio(run, num_samples=batch.num_samples, max_samples=_MAX_REPLACED)
+
+
+def _rows(output: Any, *, num_samples: int) -> list[Rows]:
+    """What of an output has samples."""
+    found = [rows for tensor in tensors_in(output) if (rows := Rows.of(tensor, num_samples=num_samples))]
+    return found or list(_flattened(output, num_samples=num_samples))
 
 
 def _set_modes(twin: nn.Module, model: nn.Module, *, training: bool) -> None:
