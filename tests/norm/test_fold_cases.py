@@ -88,3 +88,13 @@ def test_a_plan_says_what_fold_does_and_changes_nothing(name: str) -> None:
     assert fingerprint(model) == before
     if name not in SEEN_BY_THE_PROOF:
         assert tuple(not plan.reason for plan in plans) == case.folds
+
+
+def test_the_page_has_a_verdict_for_every_case_and_it_is_the_required_one() -> None:
+    page = Path(__file__).parents[2] / "docs" / "folding.md"
+    rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    published = {row[0].removeprefix("| "): row[1] for row in rows}
+    for name, case in CASES.items():
+        mixed = "folded in part, refused in part"
+        assert published[name] == (mixed if len(set(case.folds)) > 1 else "folded" if all(case.folds) else "refused")
+    assert published["**silently wrong**"] == "**0**"
