@@ -80,19 +80,20 @@ def _add_bits(value: float, total: Array, squares: Array, bases: tuple[int, int]
 
 
 @compiled
-def add_lanes(table: Array, lanes: Array, column: Array, state: State) -> None:
-    """Add the values `table[:, lanes[j]]`, whatever they are, to column[j], one by one."""
-    for j in range(lanes.size):
-        c = column[j]
-        total, squares = state.total[c], state.squares[c]
-        for i in range(table.shape[0]):
-            x = np.float64(table[i, lanes[j]])
-            if abs(x) < np.inf:
-                state.low[c], state.high[c] = min(state.low[c], x), max(state.high[c], x)
-                if x != 0.0:
-                    _add_bits(x, total, squares, state.bases)
-            else:
-                state.nonfinite[c, 0 if x != x else 1 if x > 0 else 2] += 1
+def add_lanes(table: Array, first: int, chosen: Array, column: Array, state: State) -> None:
+    """Add the values `table[:, first + j]`, whatever they are, to column[j], one by one, for each j that is chosen."""
+    for j in range(chosen.size):
+        if chosen[j]:
+            c = column[j]
+            total, squares = state.total[c], state.squares[c]
+            for i in range(table.shape[0]):
+                x = np.float64(table[i, first + j])
+                if abs(x) < np.inf:
+                    state.low[c], state.high[c] = min(state.low[c], x), max(state.high[c], x)
+                    if x != 0.0:
+                        _add_bits(x, total, squares, state.bases)
+                else:
+                    state.nonfinite[c, 0 if x != x else 1 if x > 0 else 2] += 1
 
 
 @compiled

@@ -30,7 +30,9 @@ def _scan_of(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
 
         def floats(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
             scan_floats(view, rows, part, work.sigma, bounds, work.sums)
-            work.bounds[:] = bounds
+            for k in range(len(bounds)):  # for whole arrays numba would also compile what may go wrong with shapes
+                for j in range(work.column.size):
+                    work.bounds[k, j] = bounds[k, j]
 
         return floats
 
@@ -63,7 +65,6 @@ def sweep(
         limits: Spread of exponents that a scan holds, and the smallest exponent of a normal number.
         state: Where sums go.
     """
-    everywhere = np.arange(part[0], part[1])
     while start < len(view):
         stop = min(start + ROWS if start else FIRST, len(view))
         whole = stop - (stop - start) % STEP
@@ -78,9 +79,9 @@ def sweep(
         if left > FEW:
             return start
         if left:
-            chosen = np.flatnonzero(pending)
-            add_lanes(view[start:whole], part[0] + chosen, work.column[chosen], state)
+            add_lanes(view[start:whole], part[0], pending, work.column, state)
         if whole < stop:
-            add_lanes(view[whole:stop], everywhere, work.column, state)
+            pending[:] = True
+            add_lanes(view[whole:stop], part[0], pending, work.column, state)
         start = stop
     return -1

@@ -270,7 +270,7 @@ def _add_hard_rows(tally: Tally, view: Array, place: tuple[int, tuple[int, int]]
         block = block if chosen.size == pending.size else np.take(block, chosen, axis=1)
         _add_hard_block(tally, block, column[chosen])
     if whole < stop:
-        add_lanes(view[whole:stop], np.arange(*part), column, tally.state)
+        add_lanes(view[whole:stop], part[0], np.ones(column.size, np.bool_), column, tally.state)
     return stop
 
 
@@ -307,11 +307,10 @@ def _tame(tally: Tally, scratch: Array, column: Array, top: Array, least: Array)
     some = (top > 0) & np.isfinite(top)
     highest, lowest = (np.maximum(np.frexp(np.where(some, end, 1.0))[1] - 1, layout.smallest) for end in (top, least))
     wide = highest - lowest > layout.spreads[1]
-    chosen = np.flatnonzero(wide)
-    if chosen.size:
+    if wide.any():
         unused = np.empty(len(tally.finite))  # the bounds are known, and these lanes may hold zeros for NaN
-        add_lanes(scratch, chosen, column[chosen], tally.state._replace(low=unused, high=unused.copy()))
-        scratch[:, chosen] = 0.0
+        add_lanes(scratch, 0, wide, column, tally.state._replace(low=unused, high=unused.copy()))
+        scratch[:, wide] = 0.0
     grid = np.where(wide, 0, highest).astype(np.int64)
     shift = np.where(np.abs(grid) < REACH, 0, np.clip(grid, -1000, 1000))
     if shift.any():
