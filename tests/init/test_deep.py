@@ -81,3 +81,28 @@ def test_undo_and_reproduction_hold_as_for_unit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     edits.undo()
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), before, strict=True))
+
+
+def conv_stack(activation: type[nn.Module], *, depth: int, channels: int = 16) -> nn.Sequential:
+    hidden = [part for _ in range(depth) for part in (nn.Conv2d(channels, channels, 3, padding=1), activation())]
+    return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), activation(), *hidden)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+def test_fifty_convolutions_hold_the_signal_up_to_the_border(activation: type[nn.Module]) -> None:
+    model = conv_stack(activation, depth=49)
+    x = torch.randn(64, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    initialize_(model, x, scheme="deep")
+    last = list(measure(model, x).of_kind("linear"))[-1]
+    first = next(iter(measure(model, x).of_kind("linear")))
+    assert last.output.correlation == pytest.approx(first.output.correlation, abs=0.05)
+    out = model[:-1](x).detach()
+    # A zero-padded border costs a plain draw 0.85 per layer on six pixels; the center of a kernel reads no border.
+    assert float(out[..., 0, 0].std() / out[..., 3, 3].std()) == pytest.approx(1, abs=0.25)
+    assert model[2].weight.count_nonzero() == model[2].weight[:, :, 1, 1].count_nonzero()
+
+
+def test_grouped_and_transposed_convolutions_fall_back_and_say_so() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.Tanh(), nn.ConvTranspose2d(8, 4, 4, 2), nn.Tanh())
+    edits = initialize_(model, torch.randn(8, 4, 8, 8), scheme="deep")
+    assert ["groups do not mix" in edits[0].reason, "spreads each input" in edits[1].reason] == [True, True]

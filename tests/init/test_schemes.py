@@ -164,7 +164,7 @@ def test_mup_reads_out_with_one_over_fan_in() -> None:
     std_is(model.o.weight, 1 / 64)
 
 
-@pytest.mark.parametrize("scheme", ["unit", "deep", "kaiming", "xavier", "orthogonal", "mup"])
+@pytest.mark.parametrize("scheme", ["kaiming", "xavier", "orthogonal", "lecun", "mup"])
 def test_with_labels_the_first_loss_is_log_c(scheme: str) -> None:
     model = nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 10))
     x, y = seeded(256, 20), torch.arange(256) % 10
@@ -174,11 +174,13 @@ def test_with_labels_the_first_loss_is_log_c(scheme: str) -> None:
 
 
 def test_head_takes_a_factor_of_your_own() -> None:
-    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 10))
-    x = seeded(256, 20)
-    edits = initialize_(model, (x, torch.arange(256) % 10), head=1.0)
-    assert model(x).std(correction=0).item() == pytest.approx(1, rel=1e-3)
-    assert edits[-1].after == pytest.approx(1, rel=1e-3)
+    model = nn.Sequential(nn.Linear(20, 256), nn.ReLU(), nn.Linear(256, 10))
+    batch = seeded(256, 20), torch.arange(256) % 10
+    edits = initialize_(model, batch)
+    assert model(batch[0]).std(correction=0).item() == pytest.approx(1, rel=1e-3)
+    edits = initialize_(model, batch, head=0.1)
+    assert edits[-1].after == pytest.approx(0.1, rel=1e-3)
+    assert F.cross_entropy(model(batch[0]), batch[1]).item() == pytest.approx(math.log(10), abs=0.03)
 
 
 @pytest.mark.parametrize(

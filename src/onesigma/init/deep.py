@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from onesigma._errors import FanError, GainError
-from onesigma.init.orthogonal import mirrored_, orthogonal_
+from onesigma.init.orthogonal import delta_orthogonal_, mirrored_, orthogonal_
 from onesigma.init.scale import blank_like
 from onesigma.init.targets import Target
 from onesigma.init.unit import Draw, UnitScale
@@ -34,7 +34,8 @@ class DeepScale(UnitScale):
 
     With W = [[M, −M], [−M, M]] a chain propagates h(x) = f(x) − f(−x), which has no mean; for ReLU, GELU, SiLU and
     softplus h(x) = x, an isometry at any depth. Other f get the largest pre-activation variance q ≤ 1 whose χ^depth
-    stays bounded. Layers that neither feed nor follow a nonlinearity, and odd numbers of units, are drawn as in `unit`.
+    stays bounded. Convolutions have the matrix at the center of their kernel and zeros around it. Layers that neither
+    feed nor follow a nonlinearity, grouped and transposed convolutions, and odd numbers of units are drawn as `unit`.
     """
 
     def plan_for(self, graph: Graph) -> None:
@@ -49,16 +50,23 @@ class DeepScale(UnitScale):
         assert function is not None
         odd = _is_odd(function)
         q = 1.0 if place.position == "last" else self._variance(place.activation, odd=odd)
+        if reason := _reason_against(call):
+            draw = super()._planned(call, target)
+            return Draw(draw.value, f"{draw.how}; not orthogonal: {reason}")
         weight, key = blank_like(target), (self.seed, target.name)
         try:
-            if odd:
-                orthogonal_(weight, keep_variance=True, key=key)
-            else:
+            if not odd:
                 mirrored_(weight, position=place.position, key=key)
+            elif weight.dim() > 2:
+                delta_orthogonal_(weight, keep_variance=True, key=key)
+            else:
+                orthogonal_(weight, keep_variance=True, key=key)
         except FanError:
             draw = super()._planned(call, target)
             return Draw(draw.value, f"{draw.how}; not mirrored: shape {tuple(weight.shape)} has an odd side")
-        form = "orthogonal" if odd else f"mirrored ({place.position})"
+        form = (
+            "delta-orthogonal" if odd and weight.dim() > 2 else "orthogonal" if odd else f"mirrored ({place.position})"
+        )
         return Draw(weight, f"{form} for {place.activation.op} at depth {self._depth}, variance {q:.3g}", goal=q**0.5)
 
     def _place(self, call: Call) -> _Place | None:
@@ -88,6 +96,15 @@ class DeepScale(UnitScale):
     @cached_property
     def _variances(self) -> dict[str, float]:
         return {}
+
+
+def _reason_against(call: Call) -> str:
+    """Why no isometry has this form; empty if one has."""
+    if "transpose" in call.op:
+        return "a transposed convolution spreads each input over several outputs"
+    if call.attributes.get("groups", 1) != 1:
+        return "its groups do not mix, so no matrix acts on all channels"
+    return ""
 
 
 def _pointwise(call: Call | None) -> Call | None:

@@ -72,8 +72,9 @@ def initialize_(
             `["blocks.*", "Conv2d", "residual_writer"]`. Roles are embedding, query, key, value, qkv, gate, up, expand,
             residual_writer and head; they are read off the graph.
         skip: The same, of what is left alone: `["head", "blocks.*.gate.weight"]`.
-        head: Factor on the layers whose result leaves the model. By default 0.1 where the batch has integer targets
-            (or `labels`), so that logits of std 1 become 0.1 and the first loss is within 0.01 of log C; else 1.
+        head: Factor on the layers whose result leaves the model. Logits of std s cost about s²/2 above log C: 0.5 at
+            the unit scale that "unit", "analytic" and "deep" give them too, 0.005 with `head=0.1`. That is the default
+            of the rules "kaiming" to "orthogonal" where the batch has integer targets (or `labels`); else it is 1.
 
     Returns:
         One edit per layer in execution order: `before` is the std as drawn, `after` as set.
@@ -105,7 +106,7 @@ def initialize_(
         if forgotten := _forgotten_zeros(graph, listener):
             _restore(listener.saved)
             listener, graph = _ran(module, batch, scheme=scheme, seed=seed, skip=skip, forgotten=forgotten)
-        _scale_heads(listener, graph, factor=_head_factor(batch, head))
+        _scale_heads(listener, graph, factor=_head_factor(batch, head, scheme=scheme))
     saved = listener.saved
     edits = Edits((*listener.edits, *_never_ran(module, graph)), (lambda: _restore(saved),))
     if not edits.applied:
@@ -151,10 +152,10 @@ def _opens_quietly(graph: Graph, call: Call) -> bool:
     return any(end is None or end.kind in ("join", "product", "loss") for end in ends)
 
 
-def _head_factor(batch: Batch, head: float | None) -> float:
+def _head_factor(batch: Batch, head: float | None, *, scheme: str) -> float:
     """Logits of std s cost about s²/2 above log C: a tenth of unit scale makes that nothing, and still breaks ties."""
-    if head is not None:
-        return head
+    if head is not None or scheme not in RULES:
+        return 1.0 if head is None else head
     labels = (*tensors_in(batch.targets), *tensors_in(batch.kwargs.get("labels")))
     return _QUIET if any(not label.is_floating_point() and label.dtype != torch.bool for label in labels) else 1.0
 
