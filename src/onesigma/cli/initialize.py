@@ -1,7 +1,7 @@
 """`onesigma initialize`: new weights for a model, set from one pass over your data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -23,8 +23,12 @@ def initialize(
     data: Annotated[Path, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the state dict goes: init.pt.")],
     target: Annotated[str | None, typer.Option(help="Column that is no input.")] = None,
-    scheme: Annotated[str, typer.Option(help="How weights are drawn and scaled.")] = "unit",
-    skip: Annotated[str, typer.Option(help="Layers or parameters to leave alone: head,blocks.*.gate.weight.")] = "",
+    scheme: Annotated[
+        str, typer.Option(help="unit, analytic, deep; kaiming, xavier, lecun, orthogonal; gpt2, llama, deepnorm, …")
+    ] = "unit",
+    where: Annotated[str, typer.Option(help="What to set: names, layer types or roles: Conv2d,residual_writer.")] = "",
+    skip: Annotated[str, typer.Option(help="What to leave alone, likewise: head,blocks.*.gate.weight.")] = "",
+    head: Annotated[float | None, typer.Option(help="Factor on the last layer; 0.1 starts near log C.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, with the name of each parameter.")] = 0,
 ) -> None:
     """Draw every weight by its fan and gain, set its scale in one pass over the data, and save the state dict.
@@ -35,18 +39,23 @@ def initialize(
 
         onesigma initialize my_model.py:build --data wine.csv --target quality -o init.pt
         onesigma initialize my_model.py:build --data wine.csv -o init.pt --skip head --seed 7
+        onesigma initialize my_model.py:build --data wine.csv -o init.pt --scheme kaiming --where Conv2d
     """
     find_factory(model)
     problem = problem_from_file(data, target=target)
     torch.manual_seed(seed)
     network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
     sample = problem.sample(SAMPLE_ROWS, seed=seed)
-    patterns = [part.strip() for part in skip.split(",") if part.strip()]
-    edits = initialize_(network, sample.inputs.float(), scheme=scheme, seed=seed, skip=patterns)
+    choice: dict[str, Any] = {"where": _listed(where), "skip": _listed(skip), "head": head}
+    edits = initialize_(network, sample.inputs.float(), scheme=scheme, seed=seed, **choice)
     write_atomically(out, lambda path: torch.save(network.state_dict(), path))
     console = Console()
     console.print(_table(edits))
     console.print(f"{len(edits.applied)} layers set, {len(edits.refused)} left alone. Written: [bold]{out}[/]")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _table(edits: Edits) -> Table:
