@@ -1,6 +1,8 @@
-"""Traps 1 and 26 to 27 of calibration and of its conventions; the page docs/batchnorm.md lists all thirty."""
+"""Traps 1, 4 and 27 of calibration and of its conventions; the page docs/batchnorm.md lists all thirty."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,3 +72,12 @@ def test_the_data_calibrate_a_model_without_its_dropout() -> None:
     torch.testing.assert_close(model[1].running_var, x.var(0))
     # Var(x·m/p) = (σ² + μ²)/p − μ² = 2·5 − 4 = 6 where p = 1/2.
     assert with_dropout[1].running_var.min() > 5
+
+
+def test_the_page_names_a_test_for_each_of_thirty_traps_and_all_exist() -> None:
+    here = Path(__file__).parent
+    page = (here.parents[1] / "docs" / "batchnorm.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*`(test_\w+\.py)::(test_\w+)` \|$", page, flags=re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 31))
+    missing = [(file, name) for _, file, name in rows if f"def {name}(" not in (here / file).read_text("utf-8")]
+    assert not missing
