@@ -214,7 +214,7 @@ BAD = {
     "a path that does not exist": (lambda d: d / "tabel.csv", r"no such file or folder; did you mean 'table\.csv'"),
     "a folder that does not exist": (lambda d: d / "no" / "x.csv", "'.*no' does not exist"),
     "a glob without a match": (lambda d: d / "*.arrow", "no file matches"),
-    "an address": (lambda _: "s3://bucket/x.parquet", "only local files are read"),
+    "an address": (lambda _: "nonsense://bucket/x.parquet", "no filesystem opens it"),
     "an empty folder": (lambda d: d / "empty", "the folder holds no Parquet"),
     "an empty file": (lambda d: d / "empty.csv", r"the file is empty \(0 bytes\)"),
     "blank lines": (lambda d: d / "blank.csv", "the file is empty; a table with a header line"),

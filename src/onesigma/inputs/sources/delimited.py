@@ -12,6 +12,7 @@ import pyarrow.csv as arrow_csv
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.reading import Reading, state_of
+from onesigma.inputs.sources.remote import streamed
 from onesigma.inputs.sources.sniff import Style, sniff
 from onesigma.inputs.sources.source import Piece, Sheet
 from onesigma.inputs.sources.text import first_not_a_number, numbers
@@ -67,7 +68,7 @@ def look(path: Path, reading: Reading) -> Sheet:
 def _head(path: Path) -> tuple[bytes, bool]:
     """Read a megabyte, or some lines where one alone is longer; and tell whether that is all."""
     head = b""
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with streamed(path) as stream:
         while len(head) < _HEAD_BYTES or (head.count(b"\n") < _HEAD_LINES and len(head) < _MAX_HEAD_BYTES):
             more = stream.read(_HEAD_BYTES)
             if not more:
@@ -152,7 +153,7 @@ def _ragged(layout: Layout, row: arrow_csv.InvalidRow) -> str:
 
 
 def _read(layout: Layout, names: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
-    with pa.input_stream(str(layout.path), compression="detect") as stream:
+    with streamed(layout.path) as stream:
         for index, (batch, rows) in enumerate(_text_batches(layout, stream, names)):
             if index < skip:
                 continue

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import pyarrow as pa
 
 from onesigma._errors import OnesigmaError, SourceError
 from onesigma.inputs.sources import archives, arrays, delimited, images, ipc, jsonlines, parquet
 from onesigma.inputs.sources.reading import Reading
+from onesigma.inputs.sources.remote import find_remote, is_url
 from onesigma.inputs.sources.source import Sheet
 
 __all__ = ["find_files", "look_at"]
@@ -27,6 +28,7 @@ _FORMATS: Mapping[str, Look] = MappingProxyType({
     ".jsonl": jsonlines.look, ".ndjson": jsonlines.look, ".json": jsonlines.look,
 })  # fmt: skip
 _ALSO_TEXT = (".txt", ".dat", ".data")  # read when named, not looked for in folders
+_ONLY_HERE = (".npy", ".npz")
 _COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
 _MAGIC: tuple[tuple[bytes, Look], ...] = (
     (b"PAR1", parquet.look), (b"ARROW1", ipc.look), (b"\xff\xff\xff\xff", ipc.look), (b"\x93NUMPY", arrays.look),
@@ -47,8 +49,9 @@ def find_files(path: str | Path) -> list[Path]:
         onesigma._errors.SourceError: no/such/file.csv: no such file or folder; 'no' does not exist.
     """
     text = str(path)
-    if re.match(r"^[a-z][a-z0-9+]+://", text):
-        raise SourceError(f"{text}: only local files are read; download it, or pass its Arrow stream or batches.")
+    if is_url(text):
+        # A stand-in for `Path`, wherever a reader opens or names it.
+        return cast(list[Path], find_remote(text, list(_FORMATS)))
     place = Path(text).expanduser()
     if place.is_dir():
         return _in_folder(place)
@@ -128,6 +131,8 @@ def _format_of(path: Path) -> Look:
     if not start:
         raise SourceError(f"{path}: the file is empty (0 bytes); a {_FORMAT_NAMES} file is wanted.")
     suffix = _suffix(path)
+    if is_url(str(path)) and suffix in _ONLY_HERE:
+        raise SourceError(f"{path}: {suffix} files are mapped, so only local ones are read; download it.")
     if suffix in _FORMATS:
         return _FORMATS[suffix]
     if suffix in _ALSO_TEXT:

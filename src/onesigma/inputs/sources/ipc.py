@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from onesigma.inputs.sources.reading import Reading, state_of
+from onesigma.inputs.sources.remote import mapped
 from onesigma.inputs.sources.source import Piece, Sheet, rows_per_block
 
 __all__ = ["look", "slices"]
@@ -25,11 +26,11 @@ def look(path: Path, reading: Reading) -> Sheet:
     with path.open("rb") as file:
         is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
     if not is_file:
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        with mapped(path) as file, pa.ipc.open_stream(file) as stream:
             schema = stream.schema
         piece = Piece(read=partial(_read_stream, path), name=str(path), num_bytes=state.num_bytes)
         return Sheet(name=str(path), schema=schema, pieces=(piece,), states=(state,))
-    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+    with mapped(path) as file, pa.ipc.open_file(file) as reader:
         schema, num_batches = reader.schema, reader.num_record_batches
         rows = [reader.get_batch(index).num_rows for index in range(num_batches)]
     piece = Piece(read=partial(_read_file, path, rows), name=str(path), num_rows=sum(rows), num_bytes=state.num_bytes)
@@ -39,17 +40,17 @@ def look(path: Path, reading: Reading) -> Sheet:
 def _read_file(path: Path, rows: Sequence[int], names: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
     cuts = []
     for index, num_rows in enumerate(rows):
-        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
+        with mapped(path) as file, pa.ipc.open_file(file) as reader:
             step = rows_per_block(reader.get_batch(index).select(list(names)).nbytes / max(num_rows, 1))
         cuts += [(index, start, step) for start in range(0, num_rows, step)]
     for index, start, step in cuts[skip:]:
         # Left open: the block's buffers are the map, and both are closed when the block is dropped.
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        reader = pa.ipc.open_file(mapped(path))
         yield reader.get_batch(index).select(list(names)).slice(start, step)
 
 
 def _read_stream(path: Path, names: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
-    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+    with mapped(path) as file, pa.ipc.open_stream(file) as stream:
         yield from slices(stream, names, skip)
 
 

@@ -11,6 +11,7 @@ import pyarrow.json as arrow_json
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.columns import is_number
 from onesigma.inputs.sources.reading import Reading, state_of
+from onesigma.inputs.sources.remote import streamed
 from onesigma.inputs.sources.source import Piece, Sheet
 
 __all__ = ["look"]
@@ -37,7 +38,7 @@ def look(path: Path, reading: Reading) -> Sheet:
 
 def _blocks(path: Path) -> Iterator[pa.Table]:
     line, rest = 1, b""
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with streamed(path) as stream:
         while True:
             data = stream.read(_BLOCK_BYTES)
             cut = data.rfind(b"\n") + 1 if data else 0

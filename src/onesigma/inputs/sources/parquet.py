@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onesigma.inputs.sources.reading import Reading, state_of
+from onesigma.inputs.sources.remote import handle
 from onesigma.inputs.sources.source import Piece, Sheet, rows_per_block
 
 __all__ = ["look"]
@@ -20,7 +21,7 @@ def look(path: Path, reading: Reading) -> Sheet:
         pa.ArrowInvalid: Not a Parquet file, or a damaged footer.
     """
     del reading  # Parquet says everything about itself.
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(handle(path)) as file:
         schema, metadata = file.schema_arrow, file.metadata
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     pieces = tuple(
@@ -40,7 +41,7 @@ def _read(
 ) -> Iterator[pa.RecordBatch]:
     # Without pre_buffer and with a buffer, columns are read page by page: a row group of many gigabytes stays on disk.
     options = {"metadata": metadata, "pre_buffer": False, "buffer_size": 1 << 16, "page_checksum_verification": True}
-    with pq.ParquetFile(path, **options) as file:
+    with pq.ParquetFile(handle(path), **options) as file:
         rows = rows_per_block(sum(_width(file.schema_arrow.field(name).type) for name in names))
         batches = file.iter_batches(rows, row_groups=[group], columns=list(names))
         for index, batch in enumerate(batches):

@@ -16,6 +16,8 @@ __all__ = ["BLOCK_BYTES", "Block", "FileState", "Piece", "Shard", "Sheet", "Sour
 BLOCK_BYTES = 8 << 20
 """Size of a block: large enough to hide the cost of a call, small enough that a few in flight weigh nothing."""
 
+_WIDE_ROWS, _WIDE_BYTES = 2048, 32 << 20
+
 Block: TypeAlias = pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor
 """Some rows: a record batch, or a matrix (rows, columns)."""
 
@@ -23,11 +25,14 @@ Block: TypeAlias = pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor
 def rows_per_block(row_bytes: float) -> int:
     """Return how many rows of that many bytes fill one block: at least one.
 
+    A block of a wide table is larger, up to 32 MB: each costs some microseconds per column, whatever its rows.
+
     Example:
         >>> rows_per_block(4 * 128)
         8192
     """
-    return max(1, int(BLOCK_BYTES // max(row_bytes, 1)))
+    size = max(row_bytes, 1)
+    return max(1, int(BLOCK_BYTES // size), min(_WIDE_ROWS, int(_WIDE_BYTES // size)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
