@@ -151,13 +151,17 @@ class RecipeScale(PlannedScale):
 def logical_blocks(graph: Graph, call: Call) -> int:
     """Into how many equal parts the output is taken, as query, key and value are from a packed one; 1 if it is not."""
     paths = graph.sinks(call)
-    if len(paths) < 2 or not all(path.passed for path in paths):
+    # One call may read several parts: attention takes all three of them.
+    reads = sum(
+        1 if path.end is None else path.end.inputs.count(path.passed[-1].index) for path in paths if path.passed
+    )
+    if reads < 2 or not all(path.passed for path in paths):
         return 1
     whole = math.prod(call.shape)
     parts = {math.prod(min((step.shape for step in path.passed), key=math.prod)) for path in paths}
     (part,) = parts if len(parts) == 1 else (whole,)
     count = whole // part if part and whole % part == 0 else 1
-    return count if count <= len(paths) and call.fan_out % count == 0 else 1
+    return count if count <= reads and call.fan_out % count == 0 else 1
 
 
 def _role_of(call: Call, roles: frozenset[str]) -> Role:
