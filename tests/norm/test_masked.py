@@ -1,12 +1,15 @@
 """Padding counts for nothing."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.overrides import BaseTorchFunctionMode
 
-from onesigma._errors import BatchError
-from onesigma.norm import MaskedBatchNorm1d, calibrate_
+from onesigma._errors import BatchError, NoEffectWarning
+from onesigma.model.state import fingerprint
+from onesigma.norm import BatchNormLast, MaskedBatchNorm1d, calibrate_, freeze_, mask_, plain_
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -128,3 +131,32 @@ def test_watched_and_unwatched_give_the_same(affine: bool) -> None:
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
     for mine, theirs in zip(norms[0].buffers(), norms[1].buffers(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+class Activated(nn.BatchNorm1d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).relu()
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm1d, Activated])
+def test_a_live_layer_takes_a_mask_and_gives_it_back(make: type[nn.BatchNorm1d]) -> None:
+    model, (x, mask) = nn.Sequential(make(3)), padded()
+    before, parameters = fingerprint(model), list(model.parameters())
+    edits = mask_(model)
+    assert isinstance(model[0], MaskedBatchNorm1d)
+    assert isinstance(model[0], make)
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    torch.testing.assert_close(copy.deepcopy(model)(x), make(3)(x))
+    valid = copy.deepcopy(model)[0](x, mask).movedim(1, -1)[mask]
+    torch.testing.assert_close(valid, make(3)(x.movedim(1, -1)[mask]))
+    freeze_(model)
+    torch.testing.assert_close(model[0](x, mask).movedim(1, -1)[mask], make(3).eval()(x.movedim(1, -1)[mask]))
+    plain_(model)
+    assert type(model[0]) is make
+    edits.undo()
+    assert fingerprint(model) == before
+
+
+def test_layers_whose_positions_are_not_known_are_refused() -> None:
+    with pytest.warns(NoEffectWarning, match="is for nn.BatchNorm1d"):
+        assert not mask_(nn.Sequential(nn.BatchNorm2d(3), BatchNormLast(3))).applied

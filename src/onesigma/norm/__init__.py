@@ -10,7 +10,7 @@ from onesigma.norm.gap import Gap, LayerGap, gap
 from onesigma.norm.ghost import GhostBatchNorm, ghost_
 from onesigma.norm.insert import insert_
 from onesigma.norm.layers import BatchNormLast
-from onesigma.norm.masked import MaskedBatchNorm1d
+from onesigma.norm.masked import MaskedBatchNorm1d, mask_
 from onesigma.norm.precision import Float32Statistics, keep_float32_
 from onesigma.norm.renorm import BatchRenorm, RenormLimits, renorm_
 from onesigma.norm.strip import strip_biases_
@@ -39,6 +39,7 @@ __all__ = [
     "ghost_",
     "insert_",
     "keep_float32_",
+    "mask_",
     "nonfinite_vetoed",
     "once_per_step",
     "paused",

@@ -6,14 +6,16 @@ import torch
 from torch import nn
 
 from onesigma._errors import BatchError
+from onesigma.model.edits import Edits
 from onesigma.norm.kernels import MaskedNormalize
+from onesigma.norm.layers import BatchNormLast
 from onesigma.norm.running import move_
-from onesigma.norm.variants import kinds_of
+from onesigma.norm.variants import Variant, built_type, convert_, kinds_of
 
-__all__ = ["MaskedBatchNorm1d"]
+__all__ = ["MaskedBatchNorm1d", "mask_"]
 
 
-class MaskedBatchNorm1d(nn.BatchNorm1d):
+class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
     """BatchNorm over the valid positions of (N, C, L) or the valid rows of (N, C).
 
     mean_c = Σ mask·x / Σ mask, and the variance alike; running statistics, momentum and counter as in
@@ -30,6 +32,15 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         >>> norm.running_mean.item(), round(norm.running_var.item() * 3 / 4, 6)
         (3.0, 2.0)
     """
+
+    outer = True
+    takes_statistics = False
+
+    @classmethod
+    def reason_against(cls, norm: nn.Module) -> str:
+        """Only of (N, C, L) and (N, C) is it known which axes the mask has."""
+        is_sequence = isinstance(norm, nn.BatchNorm1d) and not isinstance(norm, BatchNormLast)
+        return "" if is_sequence else f"a mask is for nn.BatchNorm1d, and it is a {type(norm).__name__}"
 
     def forward(self, input: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Normalize the valid values; all are valid without a mask (1 or True is valid).
@@ -50,7 +61,9 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
 
     def _is_simple(self, input: torch.Tensor, mask: torch.Tensor) -> bool:
         """Sequences of floats in training, unwatched: nobody has to see the valid values by themselves."""
-        as_built = self.training and not any(kind.takes_statistics for kind in kinds_of(self))
+        # A subclass that does more must be run, and a kind that takes its own statistics.
+        as_built = self.training and built_type(self) in (nn.BatchNorm1d, MaskedBatchNorm1d)
+        as_built = as_built and not any(kind.takes_statistics for kind in kinds_of(self))
         plain = input.dtype in (torch.float32, torch.float64) and (
             self.weight is None or self.weight.dtype == input.dtype
         )
@@ -75,3 +88,21 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         flat = rows.reshape(-1, input.shape[1])
         normalized = super().forward(flat.index_select(0, valid))
         return normalized.new_zeros(flat.shape).index_copy(0, valid, normalized).view(rows.shape).movedim(-1, 1)
+
+
+def mask_(model: nn.Module) -> Edits:
+    """Let every `nn.BatchNorm1d` of a model take a mask, `norm(x, mask)`; without one it is what it was.
+
+    A layer keeps its class as a base, its parameters, buffers, hooks and state-dict keys; `plain_` or `undo` puts the
+    change off. Handing the masks on is up to the model.
+
+    Warns:
+        NoEffectWarning: No layer could be changed.
+
+    Example:
+        >>> model = nn.ModuleDict({"norm": nn.BatchNorm1d(2)})
+        >>> _ = mask_(model)
+        >>> model.norm(torch.randn(3, 2, 4), torch.ones(3, 4)).shape
+        torch.Size([3, 2, 4])
+    """
+    return convert_(model, MaskedBatchNorm1d, action="mask")
