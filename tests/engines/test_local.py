@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +165,27 @@ def test_threads_are_an_engine() -> None:
     assert engine.map_merge([], sum, merge=lambda a, b: a + b, zero=0) == 0
     with pytest.raises(EngineError, match="is no dataset of this engine"):
         engine.example([1])
+
+
+def test_a_driver_killed_between_two_waves_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lake, keeper = tmp_path / "lake", tmp_path / "scan"
+    lake.mkdir()
+    for index in range(12):
+        np.save(lake / f"part-{index:02}.npy", rng.normal(1e8, 1.0, (150_000, 1)))
+    code = (
+        "import sys, time, onesigma; onesigma.standardize(sys.argv[1], engine='threads', address='1', "
+        "checkpoint=sys.argv[2], progress=lambda _: time.sleep(60))"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, str(lake), str(keeper)])
+    for _ in range(1200):
+        if keeper.exists():
+            break
+        time.sleep(0.05)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    seen: list[object] = []
+    scaler = onesigma.standardize(lake, engine="threads", address="2", checkpoint=keeper, progress=seen.append)
+    assert scaler.columns_.to_bytes() == local_bytes(lake)
+    assert seen[0].resumed_rows == 4 * 150_000
+    assert not keeper.exists()
