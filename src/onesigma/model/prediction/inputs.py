@@ -51,7 +51,16 @@ def population(mean: torch.Tensor, second: torch.Tensor, *, num_samples: int) ->
     noise = (second.mean() - shared) / max(num_samples - 1, 1)
     shrink = float(((shared - noise) / shared.clamp(min=1e-30)).clamp(0, 1).sqrt())
     mean = mean * shrink
-    return mean, (second - mean.square()).clamp(min=0)
+    return mean, _settled((second - mean.square()).clamp(min=0), num_samples=num_samples)
+
+
+def _settled(var: torch.Tensor, *, num_samples: int) -> torch.Tensor:
+    """Variances of N samples are off by √(2/(N − 1)): so much less do those of the elements differ from one another."""
+    size = var.mean().clamp(min=1e-30)
+    differ = var.var(correction=0) / size.square()
+    noise = 2 / max(num_samples - 1, 1) * (1 + differ)
+    keep = float(((differ - noise) / differ.clamp(min=1e-30)).clamp(0, 1).sqrt())
+    return torch.where(var > 0, size + keep * (var - size), var).clamp(min=0)
 
 
 def _over_tokens(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -36,7 +36,6 @@ class PredictedRecord:
         mean: E[x] over samples, positions and features.
         second_moment: E[x²].
         correlation: Mean product of two samples over the second moment; 1 means that all samples are alike.
-        gradient_second_moment: E[g²] of the gradient; None without a loss.
         band: Relative uncertainty of the std, one standard error: weights of finite width sum up to it with depth.
         unknown: Why nothing is predicted; empty where it is.
     """
@@ -51,7 +50,6 @@ class PredictedRecord:
     mean: float | None = None
     second_moment: float | None = None
     correlation: float | None = None
-    gradient_second_moment: float | None = None
     band: float | None = None
     unknown: str = ""
 
@@ -137,7 +135,11 @@ def propagated(module: nn.Module, batch: Batch) -> tuple[Propagation, Graph]:
     """Run the model on a few samples, or on all where a few do not do, with the prediction beside it."""
     on_meta = any(parameter.is_meta for parameter in module.parameters())
     try:
-        return _run(module, feed_of(batch, on_meta=on_meta))
+        propagation, graph = _run(module, feed_of(batch, on_meta=on_meta))
+        if batch.num_samples <= 2 or all(math.prod(call.shape) for call in graph.calls):
+            return propagation, graph
+        # Experts that no token of a few samples was sent to may see some of all.
+        return _run(module, feed_of(batch, few=False, on_meta=on_meta))
     except CaptureError:
         if batch.num_samples <= 2:
             raise
@@ -166,6 +168,9 @@ def _record(call: Call, state: Signal | Unknown, band: float) -> PredictedRecord
     facts = {"index": call.index, "op": call.op, "kind": call.kind, "layer": call.layer, "call": call.call}
     if isinstance(state, Unknown):
         return PredictedRecord(**facts, name=call.name, shape=call.shape, unknown=str(state))  # type: ignore[arg-type]
+    if not state.mean.numel():
+        unknown = "no row of the samples that were run came here"
+        return PredictedRecord(**facts, name=call.name, shape=call.shape, unknown=unknown)  # type: ignore[arg-type]
     mean, second, shared = spread(state)
     return PredictedRecord(
         **facts,  # type: ignore[arg-type]

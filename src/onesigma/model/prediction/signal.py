@@ -246,6 +246,8 @@ def _sites_for(sites: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Sites of what was made from features: those that the rows had."""
     for _ in range(sites.dim() - len(shape)):
         sites = sites[..., 0]
+    for _ in range(len(shape) - sites.dim()):
+        sites = sites.unsqueeze(-1)
     index = tuple(
         slice(0, size) if size <= have else slice(0, 1) for size, have in zip(shape, sites.shape, strict=True)
     )
@@ -254,6 +256,8 @@ def _sites_for(sites: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 def axis_role(sites: torch.Tensor, axis: int, *, num_positions: int) -> str:
     """What an axis runs over: "feature", "position", "sample", or "mixed"."""
+    if not sites.numel():
+        return "feature"
     line = sites.movedim(axis, -1)
     line = line.reshape(-1, line.shape[-1])[0]
     if bool((line == line[0]).all()):

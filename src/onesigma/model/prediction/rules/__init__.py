@@ -19,4 +19,5 @@ def rule_of(step: Step) -> Rule | None:
     """The rule of a call; None where there is none."""
     if step.call.kind == "activation" and step.call.function is not None:
         return activation
-    return _RULES.get(step.call.op)
+    name = step.call.attributes.get("function") if step.call.op == "unknown" else step.call.op
+    return _RULES.get(str(name))

@@ -15,6 +15,7 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["ATTENTION"]
 
+_EXPERTS = 128
 _MOST = 2**24  # logits that are integrated one by one; of more, the sum of the others is taken as certain
 
 
@@ -23,7 +24,7 @@ def _softmax(step: Step) -> Signal:
     x, dim = step.signal().plain, step.arguments.get("dim")
     if dim is None:
         raise Unpredictable("softmax without dim")
-    if step.call.op == "softmax" and step.call.kind != "attention" and x.base_mean.numel() <= MOST_DRAWN:
+    if step.call.op == "softmax" and step.call.kind != "attention" and _may_route(x, dim=int(dim)):
         return drawn(x).mapped(lambda draw: torch.softmax(draw, int(dim)))
     var = x.base_var
     if step.call.kind == "attention" and x.shape[-1] == x.shape[-2]:
@@ -35,6 +36,11 @@ def _softmax(step: Step) -> Signal:
     if step.call.op != "softmax":
         raise Unpredictable(f"{step.call.op} has no rule yet")
     return x.fresh(mean, var)
+
+
+def _may_route(x: Signal, *, dim: int) -> bool:
+    """Few enough weights that the largest of them may be picked."""
+    return x.shape[dim] <= _EXPERTS and x.base_mean.numel() <= MOST_DRAWN
 
 
 def softmax_moments(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -96,7 +96,8 @@ def _product(step: Step) -> Signal:
         raise Unpredictable(f"{step.call.op}: a product of signals")
     x = x.plain
     weights = [key for key in step.known if key not in (name, "bias")]
-    values = {key: step.value(key) for key in weights}
+    # Offsets of groups are integers, and no weights.
+    values = {key: value for key in weights if (value := step.value(key)).is_floating_point()}
     mean = step.again(**{name: x.base_mean}, **values)
     no_bias = {"bias": torch.zeros(())} if "bias" in step.known else {}
     var = step.again(**{name: x.base_var}, **{key: value.square() for key, value in values.items()}, **no_bias)
@@ -106,6 +107,14 @@ def _product(step: Step) -> Signal:
     sites = (step.again(**{name: x.sites.double()}, **ones, **plain) / count).round().long()
     unevenness = step.signal(name).unevenness_of_sums
     return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel, unevenness=unevenness)
+
+
+def _grouped(step: Step) -> Signal:
+    """Rows (T, F) sorted by expert, and a weight for each of them (E, F, O)."""
+    x, weight = step.signal().plain, step.value("other")
+    mean = step.again(input=x.base_mean, other=weight)
+    var = step.again(input=x.base_var, other=weight.square())
+    return replace(_at_rows(x, mean, var), unevenness=step.signal().unevenness_of_sums)
 
 
 def _convolution(step: Step) -> Signal:
@@ -185,6 +194,7 @@ def _from_kernel(step: Step, x: Signal, weight: torch.Tensor) -> torch.Tensor:
 
 
 LINEAR: Mapping[str, Rule] = {
+    "grouped_mm": _grouped,
     "linear": _linear,
     **{f"conv{transposed}{n}d": _convolution for transposed in ("", "_transpose") for n in (1, 2, 3)},
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "einsum", "tensordot", "addmm", "baddbmm", "dot"), _product),

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 
 from onesigma.model.prediction.kernel import Kernel, blended
-from onesigma.model.prediction.signal import Known, Signal
+from onesigma.model.prediction.laws import Function
+from onesigma.model.prediction.signal import Known, Signal, fresh_key
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["POINTWISE", "activation"]
+
+_OF_POSITIVE = frozenset({"rsqrt", "sqrt", "log", "log2", "log10", "reciprocal"})
 
 
 def activation(step: Step) -> Signal:
@@ -20,7 +23,20 @@ def activation(step: Step) -> Signal:
         raise Unpredictable(f"{step.call.op} is not pointwise here")
     if step.call.op == "prelu":
         return _prelu(step)
-    return step.signal().through(step.call.function)
+    x, function = step.signal(), step.call.function
+    exponent = step.arguments.get("exponent", 2)
+    if step.call.op in _OF_POSITIVE or (step.call.op == "pow" and isinstance(exponent, float) and exponent % 1):
+        plain = x.plain
+        if float(plain.mean.min()) > 0:
+            return _of_positive(plain, function)
+    return x.through(function)
+
+
+def _of_positive(x: Signal, function: Function) -> Signal:
+    """f(x) for a positive x such as a mean of squares: log-normal, so that no tail of it is negative."""
+    noise = (x.var / x.mean.square()).log1p()
+    logarithm = replace(x, base_mean=x.mean.log() - noise / 2, base_var=noise, key=fresh_key(), terms={}, raw=None)
+    return logarithm.through(torch.exp).through(function)
 
 
 def _prelu(step: Step) -> Signal:
@@ -31,7 +47,10 @@ def _prelu(step: Step) -> Signal:
     shape = [1] * x.base_mean.dim()
     shape[1 if x.base_mean.dim() > 1 else 0] = -1
     # A slope for each channel: the law would need its own shape later on, so only the moments stay.
-    return x.through(lambda v: torch.where(v > 0, v, v * slope.reshape(shape) if v.dim() > 1 else v * slope[0])).plain
+    made = x.through(lambda v: torch.where(v > 0, v, v * slope.reshape(shape)))
+    average = float(slope.mean())
+    kernel = x.through(lambda v: torch.where(v > 0, v, v * average)).plain.kernel
+    return Signal(base_mean=made.mean, base_var=made.var, sites=x.sites, kernel=kernel)
 
 
 def _arithmetic(step: Step) -> Signal:
