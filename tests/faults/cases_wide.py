@@ -213,7 +213,11 @@ def _(seed: int, is_buggy: bool) -> Case:
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed, self.body, self.head = nn.Linear(4, 32), nn.TransformerEncoder(layer, 1), nn.Linear(32, 3)
+            self.embed, self.body, self.head = (
+                nn.Linear(4, 32),
+                nn.TransformerEncoder(layer, 1, enable_nested_tensor=False),
+                nn.Linear(32, 3),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.body(self.embed(x)).mean(1))

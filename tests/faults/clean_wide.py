@@ -256,6 +256,27 @@ def tabular(seed: int) -> Iterator[tuple[str, Callable[[], Case]]]:
     yield "trained tanh regression", lambda: (_trained(mlp(20, 64, 64, 1, act=nn.Tanh), r, mse), r, mse)
 
 
+def by_design(seed: int) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Numbers that look wrong and are meant."""
+    x, y = gaussian(seed)
+    r = regression(seed)
+    yield "angular margin at scale 30", lambda: (wide.Angular(), (x, y), ce)
+    yield "images and texts in one space", lambda: (wide.Pairs(), ((x[:64], x[:64].roll(1, 1)), torch.arange(64)), ce)
+    yield "a target with a mean of 12", lambda: (mlp(20, 64, 1), (r[0], 12 + 0.4 * r[1]), mse)
+    raw, labels = digits(images=True, num=256)
+    layers = nn.Conv2d(1, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(576, 10)
+    yield "pixels 0..255 under a norm", lambda: (nn.Sequential(*layers), (255 * raw, labels), ce)
+    targets = (y[:, None] > 4).float()
+    yield (
+        "trained until every output is saturated",
+        lambda: (
+            _trained(nn.Sequential(*mlp(20, 64, 64, 1), nn.Sigmoid()), (x, targets), F.binary_cross_entropy, steps=300),
+            (x, targets),
+            F.binary_cross_entropy,
+        ),
+    )
+
+
 def convolutional(seed: int) -> Iterator[tuple[str, Callable[[], Case]]]:
     data = digits(images=True, num=256)
     yield "mlp-mixer", lambda: (wide.Mixer(), data, ce)
@@ -351,3 +372,4 @@ def cases(seed: int) -> Iterator[tuple[str, Callable[[], Case]]]:
     yield from sequential(seed)
     yield from tabular(seed)
     yield from convolutional(seed)
+    yield from by_design(seed)

@@ -414,3 +414,27 @@ def _rotated(x: torch.Tensor) -> torch.Tensor:
     angles = torch.arange(length)[:, None] / 10000 ** (torch.arange(0, size, 2) / size)
     a, b = x.chunk(2, -1)
     return torch.cat([a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()], -1)
+
+
+class Angular(nn.Module):
+    """Cosines times a constant, as ArcFace has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 32))
+        self.weight = nn.Parameter(torch.randn(10, 32) * 0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 30 * F.normalize(self.body(x), dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+class Pairs(nn.Module):
+    """Cosines of every pair in the batch, at a learned temperature, as CLIP has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = (nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 32)) for _ in range(2))
+        self.temperature = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return self.temperature.exp() * F.normalize(self.one(a), dim=1) @ F.normalize(self.other(b), dim=1).T

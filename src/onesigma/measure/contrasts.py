@@ -42,6 +42,8 @@ def contrasted(trace: Trace, model: nn.Module, batch: Batch, *, loss: Loss | str
     outputs = _tried(lambda: _runs(target, part, other), target)
     if outputs is not None:
         coupling = _coupling(*outputs, rows=part.num_samples)
+    if coupling and _compares_rows(trace, batch.num_samples):
+        coupling = trace.coupling
     if coupling:
         # A model that draws from a generator of its own differs from itself, too: of that nothing can be said.
         again = _tried(lambda: _runs(target, part, part), target)
@@ -54,6 +56,12 @@ def contrasted(trace: Trace, model: nn.Module, batch: Batch, *, loss: Loss | str
 
 def _has_tracked(trace: Trace) -> bool:
     return any(norm.attributes.get("training") and norm.attributes.get("updates", 0) for norm in trace.of_kind("norm"))
+
+
+def _compares_rows(trace: Trace, num_samples: int) -> bool:
+    """It returns a square of rows against rows, which depends on all of them by design."""
+    returned = (trace.records[index].shape for index in trace.outputs if index >= 0)
+    return any(shape[:2] == (num_samples, num_samples) for shape in returned)
 
 
 def _tried(attempt: Callable[[], Any], model: nn.Module) -> Any:

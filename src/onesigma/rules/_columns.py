@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from onesigma.model.trace import Column, InputRecord
 from onesigma.rules._flow import Flow, spread
 
-__all__ = ["farthest", "fed_inputs", "first_layer_compensates", "label", "scale"]
+__all__ = ["farthest", "fed_inputs", "first_layer_compensates", "is_normalized_next", "label", "scale"]
 
 _RAW_KINDS = ("features", "sequence", "image", "other")
 
@@ -73,3 +73,11 @@ def first_layer_compensates(flow: Flow, index: int) -> bool:
     return 0 < len(readers) == len(outputs) and all(
         output is not None and spread(output) > 0.1 and output.rms < 3 for output in outputs
     )
+
+
+def is_normalized_next(flow: Flow, index: int) -> bool:
+    """True where every layer that reads this input is a linear that norms alone read: they undo any scale."""
+    weighted = flow.feeds_weights(index)
+    readers = [list(flow.readers(linear.index)) for linear in weighted if linear.kind == "linear"]
+    is_normed = all(each and all(reader.kind == "norm" for reader in each) for each in readers)
+    return 0 < len(weighted) == len(readers) and is_normed

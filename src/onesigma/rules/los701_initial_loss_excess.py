@@ -16,7 +16,9 @@ plainest sign that a signal grows on its way through the network.
 
 ## When it is fine
 
-A loss with other terms (penalties, auxiliary heads), a sum instead of a mean, and fine-tuning on new classes.
+A loss with other terms (penalties, auxiliary heads), a sum instead of a mean, and fine-tuning on new classes. At most
+a warning: logits that are multiplied on purpose (a temperature, cosines times a constant), and squared losses of
+targets whose mean is what costs.
 
 ## What to do
 
@@ -52,17 +54,44 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     value = excess(trace.loss)
     if trace.loss is None or value is None:
         return
-    narrowest = min((head.fan_in for head in Flow(trace).heads()), default=0)
+    flow = Flow(trace)
+    narrowest = min((head.fan_in for head in flow.heads()), default=0)
     yield from RULE.found(
         "",
         value,
         limits=limits,
         slack=1 + 3 * math.sqrt(0.5 / narrowest) if narrowest else 1.0,
+        at_most="warning" if _is_scaled(flow) or _is_offset(trace) else "error",
         message=f"{_compared(trace.loss)}: {figure(value)} nats too much.",
         expected=f"a {trace.loss.name} near {figure(trace.loss.chance or math.nan)}",
         confidence=f"{trace.num_samples} samples",
         fix="onesigma.initialize_(model, batches)",
     )
+
+
+def _is_scaled(flow: Flow) -> bool:
+    """A constant or a learned temperature multiplies what is returned, or the cosines in it: high by choice."""
+    for record in flow.returned:
+        before = [flow.by_index.get(index) for index in flow.sources(record, through=("shape", "scale", "product"))]
+        is_cosine = any(source is not None and source.op == "normalize" for source in before)
+        is_multiple = record.op == "mul" and (len(record.inputs) == 1 or "weight" in record.parameters)
+        if is_multiple or is_cosine:
+            return True
+    return False
+
+
+def _is_offset(trace: Trace) -> bool:
+    """Most of the excess is the mean of the targets, which an output that starts near zero has yet to learn."""
+    loss, columns = trace.loss, trace.targets.columns if trace.targets is not None else ()
+    if loss is None or not loss.chance or "variance" not in loss.chance_name or not columns:
+        return False
+    variance = sum(column.std**2 for column in columns)
+    offset = loss.chance * (1 + sum(column.mean**2 for column in columns) / variance) if variance else 0.0
+    return 0 < loss.value < _NEAR * offset
+
+
+_NEAR = 4.0
+"""Up to so many times the mean square of the targets, which is what an output of zero pays."""
 
 
 def _compared(loss: LossRecord) -> str:
