@@ -97,16 +97,17 @@ def _cell(table: Any, *, of: Callable[[Any], Any], tensor: str | None) -> pa.Tab
 def _states_of_parts(
     shards: Iterable[Any], of: Callable[[Any], S], *, join: Callable[[list[S]], S], most: int
 ) -> Iterator[S]:
-    """Yield states as tasks end, joined in groups on the workers; few tasks are in flight."""
+    """Yield states as tasks end, joined in a tree of two levels on the workers; a bounded number is in flight."""
     task = ray.remote(_call).options(max_retries=_RETRIES)
     joining = ray.remote(_join).options(max_retries=_RETRIES)
     held, coming = ray.put((of, join)), list[Any]()
     try:
-        for group in grouped(shards, FAN_IN):
-            while len(coming) * FAN_IN >= max(most, FAN_IN):
+        for group in grouped(shards, FAN_IN**2):
+            while len(coming) * FAN_IN**2 >= max(most, 2 * FAN_IN**2):
                 done, coming = ray.wait(coming)
                 yield from ray.get(done)
-            coming.append(joining.remote(held, *[task.remote(held, ray.put(shard)) for shard in group]))
+            states = [task.remote(held, ray.put(shard)) for shard in group]
+            coming.append(joining.remote(held, *[joining.remote(held, *few) for few in grouped(states, FAN_IN)]))
         while coming:
             done, coming = ray.wait(coming)
             yield from ray.get(done)
