@@ -85,7 +85,9 @@ class Channels:
         values = values.detach().movedim(1, -1)
         channels = values.shape[-1]
         rows = values.numel() // max(channels, 1)
-        kept = max(1, min(_ROWS, _KEPT // max(channels, 1)))
+        # Of images the reading is worth a scan: torch takes three passes for the statistics of a batch of them.
+        most = _ROWS if values.dim() == 2 else _ROWS // 4
+        kept = max(1, min(most, _KEPT // max(channels, 1)))
         if values.dtype not in _SINGLE or values.device.type != "cpu" or not rows:
             self.add(values.flatten(0, -2))
             return None
