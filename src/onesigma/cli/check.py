@@ -22,6 +22,8 @@ from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
 from onesigma.rules import Config
 from onesigma.workflows import Problem, Repair, check_table, check_weights, problem_from_file, repair
+from onesigma.workflows.audit import audited
+from onesigma.workflows.check import SAMPLE_ROWS
 
 __all__ = ["check"]
 
@@ -53,6 +55,10 @@ def check(
     unsafe_fixes: Annotated[
         bool, typer.Option("--unsafe-fixes", help="With --fix: also change the model's form (strip biases, --norm).")
     ] = False,
+    audit: Annotated[
+        str | None,
+        typer.Option(help="Hold the initial weights against this recipe: gpt2, llama, deepnorm, kaiming, xavier, …"),
+    ] = None,
     select: Annotated[str, typer.Option(help="Codes or prefixes to judge by: INI,ACT301.")] = "",
     ignore: Annotated[str, typer.Option(help="Codes or prefixes to leave out; INI:head.* at these layers.")] = "",
     limit: Annotated[
@@ -131,6 +137,8 @@ def check(
         raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
     if norm and not unsafe_fixes:
         raise ConfigError("--norm changes what the model computes; say that you want it: --norm before --unsafe-fixes.")
+    if fix and audit is not None:
+        raise ConfigError("--audit looks at the weights as they came, --fix draws new ones; ask for one of them.")
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.
@@ -146,6 +154,8 @@ def check(
         report = done.report
     else:
         report = check_table(network, problem, seed=seed, **judging)
+        if audit is not None:
+            report = audited(report, network, problem.sample(SAMPLE_ROWS, seed=seed).batch(), recipe=audit)
     report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=asked.fail_on)
     report = _accepting(report, asked, write=write_baseline)
     _show(report, format=format)

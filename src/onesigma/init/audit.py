@@ -123,8 +123,8 @@ def _judged(weight: _Weight, *, scaled: set[float]) -> Misfit | None:
     numbers = f"std {weight.std:.4g}, {weight.due:.4g} is due"
     if weight.std == 0 and (is_writer or weight.roles & {"head", "gate"}):
         return None  # Zero on purpose.
-    if weight.is_near(weight.due):
-        return None
+    if weight.is_near(weight.due) or ("head" in weight.roles and weight.std < weight.due):
+        return None  # A head may start as small as it likes: the loss is then log C.
     if _is_default(weight):
         kind, why = "unset", "it still has the default of torch"
     elif is_writer and weight.ratio > 1:
