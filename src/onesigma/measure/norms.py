@@ -12,7 +12,7 @@ from onesigma.model.capture import Site
 __all__ = ["NormSite", "norm_facts", "norm_row"]
 
 # Of more values than these, every k-th row of a map is looked at; every sample and channel is.
-_MOST_VALUES = 1 << 20
+_MOST_VALUES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
