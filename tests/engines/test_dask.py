@@ -190,5 +190,7 @@ def test_a_frame_of_numpy_columns_keeps_its_index_and_its_other_columns() -> Non
     pd.testing.assert_frame_equal(mapped, frame.assign(x=scaler.transform(frame[["x"]])[:, 0]), check_exact=True)
     only = onesigma.apply(scaler, dd.from_pandas(frame, npartitions=2), only=True)
     assert list(only.columns) == ["x"]
-    with pytest.raises(EngineError, match=r"map an array with array\.map_blocks\(scaler\.transform\)"):
+    with pytest.raises(
+        EngineError, match=r"map an array with array\.map_blocks\(scaler\.transform, dtype=array\.dtype\)"
+    ):
         onesigma.apply(onesigma.standardize({"x0": [1.0, 2.0]}), da.ones((2, 1)))

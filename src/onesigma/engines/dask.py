@@ -81,7 +81,7 @@ class Dask:
         if not _is_frame(dataset) or dataset.ndim < 2:
             raise EngineError(
                 f"dask: a data frame is wanted, got {type(dataset).__name__}; "
-                f"map an array with array.map_blocks(scaler.transform), a bag with .to_dataframe()."
+                f"map an array with array.map_blocks(scaler.transform, dtype=array.dtype), a bag with .to_dataframe()."
             )
         kept = [column for column in dataset.columns if str(column) in schema.names]
         mapped = partial(_mapped, of=of, changed=tuple(changed))
