@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import wide_models as wide
-from .cases import Affine, Case, Fault, all_normal, ce, mse
-from .clean import GPT, Residual, _sequence_ce, _trained, he, mlp, resnet, xavier
+from .clean import _sequence_ce, _trained
 from .clean_wide import images, noise, series
 from .data import digits, gaussian, regression, tokens, wine
+from .models import GPT, Residual, he, mlp, resnet, xavier
+from .registry import Affine, Case, Fault, all_normal, ce, mse
 
 __all__ = ["WIDE"]
 

@@ -10,8 +10,9 @@ import transformers
 from torch import nn
 
 from . import wide_models as wide
-from .clean import GPT, Residual, SwiGLU, _calibrated, _sequence_ce, _trained, he, mlp, resnet
+from .clean import _calibrated, _sequence_ce, _trained
 from .data import digits, gaussian, pixels, regression, seeded, standardized, tokens, wine
+from .models import GPT, Residual, SwiGLU, he, mlp, resnet
 
 Case = tuple[nn.Module, Any, Any]
 ce, mse, bce = F.cross_entropy, F.mse_loss, F.binary_cross_entropy_with_logits

@@ -12,7 +12,7 @@ from onesigma.report.report import Report
 from onesigma.rules import Finding
 from onesigma.workflows import check
 
-from .cases import Case, Fault
+from .registry import Case, Fault
 from .rivals import RIVALS
 from .suite import ALL, healthy
 

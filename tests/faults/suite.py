@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator
 
-from . import clean, clean_wide
-from .cases import FAULTS, Case, Fault
+from . import cases, cases_structure, clean, clean_wide
 from .cases_wide import WIDE
+from .registry import FAULTS, Case, Fault
 
 __all__ = ["ALL", "healthy"]
+
+# Importing a module of cases registers them.
+assert cases.__doc__
+assert cases_structure.__doc__
 
 ALL: tuple[Fault, ...] = (*FAULTS, *WIDE)
 

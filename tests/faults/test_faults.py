@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from .cases import Case, Fault
+from .registry import Case, Fault
 from .rivals import RIVALS
 from .score import OURS, built, findings_of, roots_of, score
 from .suite import ALL, healthy
