@@ -9,7 +9,7 @@ import benchmarks
 
 def main(names: list[str]) -> int:
     """Run `main()` of each module, in the order of their names."""
-    known = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "__main__"]
+    known = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_")]
     unknown = sorted(set(names) - set(known))
     if unknown:
         print(f"no benchmark {unknown}; there are {known}")
