@@ -9,6 +9,7 @@ from onesigma._errors import BatchError
 from onesigma.model.edits import Edits
 from onesigma.norm.kernels import MaskedNormalize
 from onesigma.norm.layers import BatchNormLast
+from onesigma.norm.masked_kernel import CompiledMaskedNormalize, is_for_compiled_loops
 from onesigma.norm.running import move_
 from onesigma.norm.variants import Variant, built_type, convert_, kinds_of
 
@@ -71,9 +72,11 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         return as_built and plain and input.dim() > 2 and not watched and int(mask.sum()) > 1
 
     def _in_place(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        weights: Any = mask.unsqueeze(1).to(input.dtype)
-        function: Any = MaskedNormalize
-        output, mean, variance = function.apply(input, weights, self.weight, self.bias, self.eps)
+        if is_for_compiled_loops(input):
+            function: Any = CompiledMaskedNormalize
+        else:
+            function, mask = MaskedNormalize, mask.unsqueeze(1).to(input.dtype)
+        output, mean, variance = function.apply(input, mask, self.weight, self.bias, self.eps)
         if self.track_running_stats and self.running_mean is not None:
             move_(self, mean=mean, variance=variance, count=float(mask.sum()))
         return cast(torch.Tensor, output)

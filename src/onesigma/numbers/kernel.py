@@ -11,7 +11,7 @@ it held, and sets the others' grids for another scan.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias, TypeVar
 
 import numba
@@ -61,9 +61,9 @@ class _Announcer(event.Listener):  # type: ignore[misc]
 event.register("numba:compile", _Announcer())
 
 
-def compiled(function: _F) -> _F:
+def compiled(function: _F, *, fastmath: Collection[str] = ("contract",)) -> _F:
     """`numba.njit`, kept on disk where that is writable, without the GIL. "contract" may fuse exact products only."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
     try:
         jitted: _F = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep it in

@@ -1,0 +1,112 @@
+"""Masked normalization on the CPU by compiled loops: two reads forward, two backward, and no tensor in between."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from onesigma.numbers import masked
+from onesigma.numbers.kernel import Array
+
+__all__ = ["CompiledMaskedNormalize", "is_for_compiled_loops"]
+
+_T = TypeVar("_T")
+
+_SHARE = 1 << 19  # values of which a thread is given at least so many
+
+
+def is_for_compiled_loops(x: Tensor) -> bool:
+    """Whether the loops can read a tensor: sequences of plain floats on the CPU, not while a compiler looks on."""
+    return (
+        x.device.type == "cpu"
+        and x.dim() == 3
+        and x.dtype in (torch.float32, torch.float64)
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _shared(work: Callable[[slice], _T], x: Tensor) -> list[_T]:
+    """The work on shares of the batch, on as many threads as torch uses where that pays."""
+    threads = max(1, min(torch.get_num_threads(), len(x), x.numel() // _SHARE))
+    if threads == 1:
+        return [work(slice(None))]
+    ends = [len(x) * share // threads for share in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, map(slice, ends[:-1], ends[1:])))
+
+
+def _moments(x: Tensor, mask: Array) -> tuple[int, Array, Array]:
+    """Values that count, and per channel their mean and variance, in double precision."""
+
+    def of(rows: slice) -> tuple[int, Array, Array]:
+        mean, spread = np.empty(x.shape[1]), np.empty(x.shape[1])
+        return masked.moments(values[rows], mask[rows], mean, spread), mean, spread
+
+    values = x.numpy()
+    count, mean, spread = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for more, center, squares in _shared(of, x):
+        if more:  # as rows are merged, so are shares
+            whole, away = count + more, center - mean
+            mean = mean + away * (more / whole)
+            spread = spread + squares + away * away * (count * (more / whole))
+            count = whole
+    return count, mean, spread / count
+
+
+class CompiledMaskedNormalize(torch.autograd.Function):
+    """What `kernels.MaskedNormalize` does, of (N, C, L) and a mask (N, L) of booleans."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+        """As there."""
+        x, output = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
+        valid = mask.contiguous().view(torch.uint8).numpy()
+        count, mean, variance = _moments(x.detach(), valid)
+        near = mean.astype(output.numpy().dtype)
+        gamma = 1.0 if weight is None else weight.detach().double().numpy()
+        inverse = 1 / np.sqrt(variance + eps)
+        scale = inverse * gamma
+        # What rounding the mean left out goes into the constant.
+        shift = (near - mean) * scale + (0.0 if bias is None else bias.detach().double().numpy())
+        times, plus = scale.astype(near.dtype), shift.astype(near.dtype)
+        values, target = x.detach().numpy(), output.numpy()
+        _shared(lambda rows: masked.standardized(values[rows], valid[rows], near, times, plus, target[rows]), x)
+        ctx.save_for_backward(x)
+        ctx.kept = valid, count, mean, near, inverse, scale
+        ctx.affine = weight is not None, bias is not None
+        found = torch.from_numpy(mean).to(x.dtype), torch.from_numpy(variance).to(x.dtype)
+        ctx.mark_non_differentiable(*found)
+        return output, *found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:
+        """The gradient of the valid values; 0 elsewhere, whatever came in there."""
+        (x,) = ctx.saved_tensors
+        valid, count, mean, near, inverse, scale = ctx.kept
+        values, above, result = x.numpy(), gradient.contiguous().numpy(), torch.empty_like(x)
+
+        def sums(rows: slice) -> Array:
+            both = np.empty((2, values.shape[1]))
+            masked.gradient_sums(above[rows], values[rows], valid[rows], near, both[0], both[1])
+            return both
+
+        def write(rows: slice) -> None:
+            parts = above[rows], values[rows], valid[rows]
+            masked.input_gradient(*parts, near, times, down, steep, target[rows])
+
+        total, product = np.sum(_shared(sums, x), axis=0)
+        product -= (mean - near) * total
+        slope = scale * inverse**2 * product / count
+        level = scale * total / count - slope * (mean - near)
+        times, down, steep = (part.astype(near.dtype) for part in (scale, level, slope))
+        target = result.numpy()
+        _shared(write, x)
+        weights = [torch.from_numpy(part).to(x.dtype) for part in (product * inverse, total)]
+        weight, bias = (part if wanted else None for part, wanted in zip(weights, ctx.affine, strict=True))
+        return result, None, weight, bias, None
