@@ -123,9 +123,11 @@ def _judged(weight: _Weight, *, scaled: set[float]) -> Misfit | None:
     numbers = f"std {weight.std:.4g}, {weight.due:.4g} is due"
     if weight.std == 0 and (is_writer or weight.roles & {"head", "gate"}):
         return None  # Zero on purpose.
-    if weight.is_near(weight.due) or ("head" in weight.roles and weight.std < weight.due):
-        return None  # A head may start as small as it likes: the loss is then log C.
-    if _is_default(weight):
+    is_unset = _is_default(weight)
+    # A head may start as small as it likes: the loss is then log C.
+    if weight.is_near(weight.due) or ("head" in weight.roles and weight.std < weight.due and not is_unset):
+        return None
+    if is_unset:
         kind, why = "unset", "it still has the default of torch"
     elif is_writer and weight.ratio > 1:
         kind, why = "unscaled-residual-writer", "a residual writer is not scaled down with depth"
