@@ -18,6 +18,7 @@ from onesigma.model.trace import Trace
 __all__ = ["contrasted"]
 
 _MOST_ROWS = 8
+_SHARE = 8  # one part in so many of the batch: these passes cost little beside the one that is measured
 # Half of a float's digits: another company of rows may change the order of sums, and so the last bits.
 _DIGITS = 0.5
 
@@ -94,7 +95,7 @@ def _loss_of(model: nn.Module, batch: Batch, *, criterion: Criterion) -> float:
 def _companies(batch: Batch) -> tuple[Batch, Batch] | None:
     """The first rows, and the first row with others; None where some tensor is not made of rows."""
     num = batch.num_samples
-    size = min(_MOST_ROWS, (num + 1) // 2)
+    size = min(_MOST_ROWS, max(2, num // _SHARE), (num + 1) // 2)
     tensors = list(tensors_in((batch.args, batch.kwargs, batch.targets)))
     if size < 2 or any(tensor.dim() and tensor.shape[0] != num for tensor in tensors):
         return None

@@ -11,11 +11,13 @@ from torch import nn
 from onesigma._errors import ModelError
 from onesigma.init.initialize import initialize_
 from onesigma.inputs import StandardScaler
+from onesigma.model.batches import first_batch
 from onesigma.model.edits import Edit, Edits
 from onesigma.norm import insert_, strip_biases_
 from onesigma.numbers.columns import Columns
 from onesigma.report.report import Report
 from onesigma.workflows.check import SAMPLE_ROWS, check
+from onesigma.workflows.predicted import predicted_stds
 from onesigma.workflows.problem import Problem
 
 __all__ = ["Repair", "repair"]
@@ -90,7 +92,8 @@ def repair(
     if strip and _calls_for(state.report, _BIASES):
         on_step("strip redundant biases")
         state.apply(lambda: strip_biases_(state.model, state.batch))
-    return Repair(state.model, scaler, replace(state.report, before=before, edits=state.edits))
+    theory = predicted_stds(state.model, first_batch(state.batch))
+    return Repair(state.model, scaler, replace(state.report, before=before, edits=state.edits, predicted=theory))
 
 
 class _State:
