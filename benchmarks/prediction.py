@@ -1,4 +1,4 @@
-"""Predicted beside measured: `python -P benchmarks/prediction.py` prints the table of docs/prediction.md.
+"""Predicted beside measured: `python -m benchmarks prediction` prints the table of docs/prediction.md.
 
 Per model: the median and the largest relative error of the predicted std over all weighted layers and residual sums,
 and the CPU time of `predict` over that of `measure`.
@@ -44,12 +44,14 @@ def seconds(action: Callable[[], object]) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    ids, noise, table = torch.randint(0, 1000, (16, 64)), torch.randn(16, 3, 32, 32), torch.randn(256, 64)
+    ids, noise, table = torch.randint(0, 1000, (64, 64)), torch.randn(64, 3, 32, 32), torch.randn(256, 64)
     cases: dict[str, tuple[nn.Module, torch.Tensor]] = {
         "MLP, ReLU": (stack(nn.ReLU), table),
         "MLP, GELU": (stack(nn.GELU), table),
         "U-Net, transposed 2×2": (families.Unet(), noise),
         "U-Net, transposed 3×3": (families.Unet(kernel=3), noise),
+        "ResNet": (families.resnet(norm=True), noise),
+        "ResNet without norms": (families.resnet(norm=False), noise),
         "ViT": (families.Vit(), noise),
         "GPT": (families.Gpt(), ids),
         "Llama-style": (families.Llama(), ids),

@@ -21,8 +21,9 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-IDS = torch.randint(0, 1000, (16, 64), generator=seeded())
-NOISE = torch.randn(16, 3, 32, 32, generator=seeded())
+# As many samples as make what the batch itself differs by small beside 2 %.
+IDS = torch.randint(0, 1000, (64, 64), generator=seeded())
+NOISE = torch.randn(64, 3, 32, 32, generator=seeded())
 
 
 def stack(activation: type[nn.Module], *, depth: int = 4) -> nn.Sequential:
@@ -41,23 +42,25 @@ CASES = {
     "llama": lambda: (families.Llama(), IDS),
     "vit": lambda: (families.Vit(), NOISE),
     "unet": lambda: (families.Unet(), NOISE),
+    "resnet": lambda: (families.resnet(norm=True), NOISE),
+    "resnet without norms": lambda: (families.resnet(norm=False), NOISE),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_most_layers_are_within_two_percent_of_unit_std_and_all_within_the_band(name: str) -> None:
+def test_every_layer_is_within_two_percent_of_unit_std(name: str) -> None:
     torch.manual_seed(3)
     model, batch = CASES[name]()
     edits = initialize_(model, batch, scheme="analytic")
     assert all(edit.applied and edit.after == 1.0 for edit in edits)
+    layers = {edit.layer for edit in edits}
     stds: dict[str, float] = {}
     for record in measure(model, batch).of_kind("linear", "embedding"):
-        if record.output is not None:
+        if record.output is not None and record.name in layers:
             stds.setdefault(record.name, record.output.std)
-    errors = sorted(abs(stds[edit.layer] - 1) for edit in edits if edit.layer in stds)
-    # DESIGN section 6: 1 ± 2 % without data; a layer's own weights leave √(depth/2n) that no prediction knows.
-    assert errors[int(0.8 * len(errors))] < 0.02
-    assert errors[-1] < 0.08
+    assert stds
+    # DESIGN section 6: 1 ± 2 % without data.
+    assert {layer: std for layer, std in stds.items() if abs(std - 1) > 0.02} == {}
 
 
 def test_a_batch_without_values_and_other_data_of_its_scale_give_the_same_unit_scale() -> None:

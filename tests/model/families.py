@@ -180,3 +180,28 @@ class Unet(nn.Module):
         for up, mix in zip(self.up, self.mix, strict=True):
             x = mix(torch.cat([kept.pop(), up(x)], dim=1))
         return self.head(x)
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, width: int, *, stride: int, norm: bool) -> None:
+        super().__init__()
+
+        def make_norm() -> nn.Module:
+            return nn.BatchNorm2d(width) if norm else nn.Identity()
+
+        self.first, self.norm1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=not norm), make_norm()
+        self.second, self.norm2 = nn.Conv2d(width, width, 3, 1, 1, bias=not norm), make_norm()
+        same = stride == 1 and inputs == width
+        self.skip = nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, width, 1, stride), make_norm())
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.norm2(self.second(self.relu(self.norm1(self.first(x)))))
+        return self.relu(branch + self.skip(x))
+
+
+def resnet(*, norm: bool) -> nn.Sequential:
+    stem = [nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64) if norm else nn.Identity(), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    blocks = [Block(64, 64, stride=1, norm=norm), Block(64, 128, stride=2, norm=norm)]
+    blocks += [Block(128, 256, stride=2, norm=norm), Block(256, 512, stride=2, norm=norm)]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 100))

@@ -1,6 +1,8 @@
 """`predict` against `measure`: plain stacks, residual networks with and without norms, and what is not known."""
 
+import importlib.util
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,12 @@ from torch import nn
 
 from onesigma import measure, predict
 from onesigma.model.state import fingerprint
+
+_spec = importlib.util.spec_from_file_location("families", Path(__file__).with_name("families.py"))
+assert _spec is not None
+assert _spec.loader is not None
+families = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(families)
 
 # DESIGN section 6: every layer's std within 5 % at width 256 and more.
 BAR = 0.05
@@ -51,35 +59,10 @@ def test_every_layer_of_a_plain_stack_is_within_five_percent(activation: type[nn
     assert farthest(model, torch.randn(128, 64, generator=seeded())) < BAR
 
 
-class Block(nn.Module):
-    def __init__(self, inputs: int, width: int, *, stride: int, norm: bool) -> None:
-        super().__init__()
-
-        def make_norm() -> nn.Module:
-            return nn.BatchNorm2d(width) if norm else nn.Identity()
-
-        self.first, self.norm1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=not norm), make_norm()
-        self.second, self.norm2 = nn.Conv2d(width, width, 3, 1, 1, bias=not norm), make_norm()
-        same = stride == 1 and inputs == width
-        self.skip = nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, width, 1, stride), make_norm())
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        branch = self.norm2(self.second(self.relu(self.norm1(self.first(x)))))
-        return self.relu(branch + self.skip(x))
-
-
-def resnet(*, norm: bool) -> nn.Sequential:
-    stem = [nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64) if norm else nn.Identity(), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    blocks = [Block(64, 64, stride=1, norm=norm), Block(64, 128, stride=2, norm=norm)]
-    blocks += [Block(128, 256, stride=2, norm=norm), Block(256, 512, stride=2, norm=norm)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 100))
-
-
 @pytest.mark.parametrize("norm", [True, False])
 def test_every_layer_of_a_residual_network_is_within_five_percent(norm: bool) -> None:
     torch.manual_seed(2)
-    assert farthest(resnet(norm=norm), torch.randn(8, 3, 64, 64, generator=seeded())) < BAR
+    assert farthest(families.resnet(norm=norm), torch.randn(8, 3, 64, 64, generator=seeded())) < BAR
 
 
 @pytest.mark.parametrize("size", [4, 7, 14])
@@ -109,7 +92,7 @@ def test_what_has_no_rule_is_unknown_and_stops_the_prediction_there() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = resnet(norm=True)
+    model = families.resnet(norm=True)
     before = fingerprint(model)
     predict(model, torch.randn(4, 3, 32, 32, generator=seeded()))
     assert fingerprint(model) == before
@@ -141,3 +124,23 @@ def test_a_tensor_added_to_itself_is_twice_that_tensor() -> None:
     zero, tripled = records[2], records[-2]
     assert zero.second_moment == pytest.approx(0, abs=1e-9)
     assert tripled.mean == pytest.approx(3 / math.sqrt(2 * math.pi), rel=0.1)
+
+
+def test_windows_that_the_border_cuts_have_smaller_maxima() -> None:
+    x = torch.randn(4096, 1, 8, 8, generator=seeded())
+    pool = nn.MaxPool2d(3, 2, 1)
+    (record,) = predict(pool, x.to("meta")).records
+    seen = pool(x)
+    # 16 maxima per sample, of which neighbors share values: four times the variance of independent ones is enough.
+    assert record.mean == pytest.approx(seen.mean().item(), abs=5 * 2 * seen.std().item() / seen.numel() ** 0.5)
+    assert record.std == pytest.approx(seen.std().item(), rel=5 * 2 / (2 * seen.numel()) ** 0.5)
+
+
+def test_a_norm_written_out_is_a_norm() -> None:
+    class Norm(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    record = predict(Norm(), torch.empty(64, 32, device="meta")).records[-1]
+    # Every row has mean square 1; the prediction neglects what is of second order in 1/32.
+    assert record.second_moment == pytest.approx(1, abs=8 / 32**2)

@@ -10,10 +10,11 @@ import torch
 from onesigma.model.prediction.kernel import Kernel, blended, stacked
 from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
 
-__all__ = ["Known", "Signal", "axis_role", "fresh_key", "spread"]
+__all__ = ["Average", "Known", "Signal", "axis_role", "fresh_key", "spread"]
 
 
 _EVEN = 1e-3  # unevenness below which it is not worth a second integration
+_LEVEL = 0.1  # of a sample's relative size, what a norm may leave of it and still be called one
 
 
 class _Key:
@@ -45,6 +46,8 @@ class Signal:
         unevenness: Relative variance, over samples, of the variance that one sample's features have: some samples are
             larger than others, by so much that what is not linear tells.
         raw: The data itself, all samples of it, where this is an input of the model and nothing has been computed.
+        leveled: Whether every sample's features have one mean square, as behind a LayerNorm: so have sums of them.
+        average: What this is a function of, where that is a mean over features; see `Average`.
     """
 
     base_mean: torch.Tensor
@@ -57,6 +60,8 @@ class Signal:
     raw: torch.Tensor | None = None
     draws: torch.Tensor | None = None
     unevenness: float = 0.0
+    leveled: bool = False
+    average: "Average | None" = None
 
     @cached_property
     def _moments(self) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -120,8 +125,8 @@ class Signal:
     @property
     def unevenness_of_sums(self) -> float:
         """That of normal-weighted sums over the features: finitely many of them have no certain mean square."""
-        if self.raw is not None:
-            return self.unevenness  # seen in the data themselves
+        if self.raw is not None or self.leveled:
+            return self.unevenness  # seen in the data themselves, or nothing is left of it
         kurtosis = fourth_moment(self.function or _identity, self.base_mean, self.base_var)
         return self.plain.unevenness + (1 + self.plain.unevenness) * (kurtosis - 1) / self.width
 
@@ -145,7 +150,7 @@ class Signal:
         """f(x), elementwise."""
         inner = self.function
         composed = function if inner is None else (lambda x: function(inner(x)))
-        return replace(self, function=composed, raw=None, draws=None)
+        return replace(self, function=composed, raw=None, draws=None, leveled=False)
 
     def fresh(self, mean: torch.Tensor, var: torch.Tensor, *, sites: torch.Tensor | None = None) -> "Signal":
         """A new source with these moments, at the same positions."""
@@ -163,7 +168,9 @@ class Signal:
             return self.through(lambda x: factor * x + shift)
         terms = {key: (factor * coefficient, var) for key, (coefficient, var) in self.sources.items()}
         mean, var = self.base_mean * factor + shift, self.base_var * factor**2
-        return replace(self, base_mean=mean, base_var=var, terms=terms, key=fresh_key(), raw=None, draws=None)
+        average = self.average if factor > 0 else None
+        changed = {"base_mean": mean, "base_var": var, "terms": terms, "key": fresh_key(), "average": average}
+        return replace(self, **changed, raw=None, draws=None)  # type: ignore[arg-type]
 
     def plus(self, other: "Signal", *, factor: float = 1.0) -> "Signal":
         """x + factor·y, with what both are made of counted once."""
@@ -201,6 +208,8 @@ class Signal:
         if self.key is other.key and self.shape == other.shape:
             first, second = self.function or _identity, other.function or _identity
             return replace(self, function=lambda x: first(x) * second(x), raw=None, draws=None)
+        if (averaged := _by_average(self, other) or _by_average(other, self)) is not None:
+            return averaged
         a, b = self.plain, other.plain
         together = math.sqrt(a.unevenness * b.unevenness)
         parts = (a.var * b.mean**2, b.var * a.mean**2, a.var * b.var * (1 + together))
@@ -218,6 +227,51 @@ class Signal:
             kernel=kernel,
             unevenness=a.unevenness + b.unevenness + 2 * together,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """A mean s of f(x) over the features of x.
+
+    Attributes:
+        key: Of x.
+        function: f.
+        count: Number of features.
+        mean: E[s], on average.
+        std: √Var[s], on average.
+    """
+
+    key: object
+    function: Function
+    count: int
+    mean: float
+    std: float
+
+
+def _by_average(x: Signal, factor: Signal) -> Signal | None:
+    """x·h(s) for the mean s of f(x) over features, as in a norm written out: x is large where s is.
+
+    To first order in what s varies by, E[x²h²] = E[x²]E[h²] + Cov(x², s)·∂h²/∂s with Cov(x², s) = Cov(x², f(x))/n.
+    """
+    average = factor.average
+    if average is None or average.key is not x.key or x.function is not None or not average.std > 0:
+        return None
+
+    def summed(sign: float) -> torch.Tensor:
+        return moments_through(lambda v: v * v + sign * average.function(v), x.base_mean, x.base_var)[1]
+
+    function = factor.function or _identity
+    step = 0.1 * factor.base_var.clamp(min=0).sqrt()
+    high, low = function(factor.base_mean + step).square(), function(factor.base_mean - step).square()
+    slope = (high - low) / (0.2 * average.std)
+    together = (summed(1.0) - summed(-1.0)) / (4 * average.count)
+    square = factor.var + factor.mean.square()
+    mean = x.mean * factor.mean
+    second = (x.var + x.mean.square()) * square + together * slope
+    # As much as h² falls where s grows: 1 of a norm, which leaves no sample larger than another.
+    left = 1 + float(slope.mean()) * average.mean / max(float(square.mean()), 1e-30)
+    made = x.fresh(mean, (second - mean.square()).clamp(min=0))
+    return replace(made, unevenness=x.unevenness * left**2, leveled=abs(left) < _LEVEL)
 
 
 def _of_both(a: Signal, b: Signal, *, factor: float) -> Kernel:

@@ -98,6 +98,9 @@ class Step:
                 sites=site,
                 kernel=signal.kernel,
                 function=signal.function,
+                # Rows stay what they are as long as their features stay together.
+                unevenness=signal.unevenness if mean.shape[-1:] == signal.shape[-1:] else 0.0,
+                leveled=signal.leveled and mean.shape[-1:] == signal.shape[-1:],
             )
             for mean, var, site in zip(means, variances, sites, strict=True)
         ]

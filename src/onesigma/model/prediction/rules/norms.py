@@ -12,6 +12,8 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["NORMS"]
 
+_ALIKE = 0.1  # relative spread of γ² up to which rows of one mean square keep one
+
 
 def _batch_norm(step: Step) -> Signal:
     x = step.signal().plain
@@ -61,13 +63,16 @@ def _layer_norm(step: Step) -> Signal:
     mean = x.mean.mean(axes, keepdim=True)
     shared = (x.mean - mean).square().mean(axes, keepdim=True)
     own = x.var.mean(axes, keepdim=True)
-    return _evened(_affine(step, x, mean=mean, var=own + shared, axis=-1), own=own, shared=shared)
+    return _evened(step, _affine(step, x, mean=mean, var=own + shared, axis=-1), own=own, shared=shared)
 
 
-def _evened(x: Signal, *, own: torch.Tensor, shared: torch.Tensor) -> Signal:
+def _evened(step: Step, x: Signal, *, own: torch.Tensor, shared: torch.Tensor) -> Signal:
     """Where each sample is divided by its own size, only what samples share keeps them uneven."""
     left = float(shared.mean() / (own + shared).mean().clamp(min=1e-30))
-    return replace(x, unevenness=x.unevenness * left**2)
+    weight = step.optional("weight")
+    squares = torch.ones(2) if weight is None else weight.square()
+    leveled = float(squares.std()) <= _ALIKE * float(squares.mean()) if squares.numel() > 1 else True
+    return replace(x, unevenness=x.unevenness * left**2, leveled=leveled)
 
 
 def _rms_norm(step: Step) -> Signal:
@@ -75,7 +80,7 @@ def _rms_norm(step: Step) -> Signal:
     axes = list(range(-len(tuple(step.arguments["normalized_shape"])), 0))
     own, shared = x.var.mean(axes, keepdim=True), x.mean.square().mean(axes, keepdim=True)
     made = _affine(step, x, mean=torch.zeros(()), var=own + shared, axis=-1, eps=torch.finfo(torch.float32).eps)
-    return _evened(made, own=own, shared=shared)
+    return _evened(step, made, own=own, shared=shared)
 
 
 def _group_norm(step: Step) -> Signal:

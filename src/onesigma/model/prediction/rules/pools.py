@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.laws import Function, moments_through
 from onesigma.model.prediction.rules.linear import grid_sites
-from onesigma.model.prediction.signal import Signal
+from onesigma.model.prediction.signal import Average, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
@@ -72,15 +74,20 @@ def _maximum_nodes(correlations: tuple[float, ...], size: int) -> tuple[tuple[fl
     root = vectors * values.clamp(min=0).sqrt()
     draws = torch.randn(_DRAWS, size, dtype=torch.float64, generator=torch.Generator().manual_seed(size))
     draws = torch.cat([draws, -draws])
-    largest = (draws @ root.T).amax(-1).sort().values.reshape(64, -1).mean(-1)
-    return tuple((float(value), 1 / 64) for value in largest)
+    largest = (draws @ root.T).amax(-1).sort().values
+    means = largest.reshape(64, -1).mean(-1)
+    # Means of bins vary less than what is in them, most of all in the tails.
+    stretch = largest.std(correction=0) / means.std(correction=0)
+    center = means.mean()
+    return tuple((float(center + (value - center) * stretch), 1 / 64) for value in means)
 
 
 def _maximum(step: Step) -> Signal | list[Signal]:
     """Of an increasing function of a normal signal the maximum is that of the signal."""
     x = step.signal()
     count = _axes(x, step.call.op)
-    if "adaptive" in step.call.op:
+    adaptive = "adaptive" in step.call.op
+    if adaptive:
         grid = step.shapes[0][2:]
         stride: tuple[float, ...] = tuple(a / b for a, b in zip(x.shape[2:], grid, strict=True))
         size = tuple(max(1, round(ratio)) for ratio in stride)
@@ -90,13 +97,49 @@ def _maximum(step: Step) -> Signal | list[Signal]:
     if any(dilation != 1 for dilation in _per_axis(step.arguments.get("dilation", 1), count)):
         raise Unpredictable("max pooling with dilation")
     kernel = x.kernel.on(*x.shape[2:])
-    window = kernel.window(size)
-    nodes = _maximum_nodes(tuple(round(float(value), 2) for value in window.reshape(-1)), len(window))
-    function: Function = x.function or (lambda value: value)
     mean, spread = _window_means(step, x, size=size, count=count)
-    moments = moments_through(function, mean, spread, nodes=nodes)
+    padding = _per_axis(0 if adaptive else step.arguments.get("padding", 0), count)
+    windows = None if adaptive else _cut(x.shape[2:], mean.shape[2:], size=size, stride=stride, padding=padding)
+    moments = _of_windows(x, mean, spread, windows=windows or [(size, None)])
     smooth = kernel.smoothed(size)[0].resized(stride, mean.shape[2:])
     return Signal(base_mean=moments[0], base_var=moments[1], sites=grid_sites(mean.shape), kernel=smooth)
+
+
+_Windows = list[tuple[tuple[int, ...], tuple[torch.Tensor, ...] | None]]
+
+
+def _cut(
+    before: Sequence[int], after: Sequence[int], *, size: Sequence[int], stride: Sequence[float], padding: Sequence[int]
+) -> _Windows:
+    """Extents that windows have inside the map, with the places along each axis where they have them."""
+    axes: list[dict[int, list[int]]] = []
+    for old, new, extent, step, pad in zip(before, after, size, stride, padding, strict=True):
+        places: dict[int, list[int]] = {}
+        for place in range(new):
+            start = int(place * step) - pad
+            places.setdefault(min(start + extent, old) - max(start, 0), []).append(place)
+        axes.append(places)
+    return [
+        (tuple(extents), tuple(torch.tensor(places[extent]) for places, extent in zip(axes, extents, strict=True)))
+        for extents in product(*axes)
+    ]
+
+
+def _of_windows(
+    x: Signal, mean: torch.Tensor, var: torch.Tensor, *, windows: _Windows
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Moments of the maxima: a window that the border cuts has fewer values, so a smaller maximum."""
+    kernel = x.kernel.on(*x.shape[2:])
+    function: Function = x.function or (lambda value: value)
+    first, second = torch.empty_like(mean), torch.empty_like(mean)
+    for extents, places in windows:
+        correlations = kernel.window(extents)
+        nodes = _maximum_nodes(tuple(round(float(value), 2) for value in correlations.reshape(-1)), len(correlations))
+        if places is None:
+            return moments_through(function, mean, var, nodes=nodes)
+        index: tuple[Any, ...] = (..., *torch.meshgrid(*places, indexing="ij"))
+        first[index], second[index] = moments_through(function, mean[index], var[index], nodes=nodes)
+    return first, second
 
 
 def _window_means(step: Step, x: Signal, *, size: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,8 +159,13 @@ def _window_means(step: Step, x: Signal, *, size: Sequence[int], count: int) -> 
 
 
 def _mean(step: Step) -> Signal:
+    x = step.signal()
     axes, keepdim = _reduced_axes(step)
-    return _mean_over(step.signal().plain, axes, keepdim=keepdim)
+    made = _mean_over(x.plain, axes, keepdim=keepdim)
+    if axes != (x.base_mean.dim() - 1,) or axis_role(x.sites, -1, num_positions=x.kernel.num_positions) != "feature":
+        return made
+    mean, std = float(made.mean.mean()), math.sqrt(max(float(made.var.mean()), 0.0))
+    return replace(made, average=Average(x.key, x.function or (lambda v: v), x.shape[-1], mean, std))
 
 
 def _sum(step: Step) -> Signal:
