@@ -22,32 +22,45 @@ def row_sums(rows: Array) -> Array:
     """
     num_rows, num_columns = rows.shape
     first, drift, squares = np.empty(_WIDTH), np.empty(_WIDTH), np.empty(_WIDTH)
-    low, high = np.full(_WIDTH, np.inf), np.full(_WIDTH, -np.inf)
-    center, offset, spread, within, between = np.float64(rows[0, 0]), 0.0, 0.0, 0.0, 0.0
+    low, high = np.full(_WIDTH, rows.dtype.type(np.inf)), np.full(_WIDTH, rows.dtype.type(-np.inf))
+    # What blocks of columns add up to, place by place, so that vectors need no other order of sums.
+    offset, spread, within, between = np.zeros(_WIDTH), np.zeros(_WIDTH), np.zeros(_WIDTH), np.zeros(_WIDTH)
+    center = np.float64(rows[0, 0])
+    whole = num_rows - num_rows % 4
     for start in range(0, num_columns, _WIDTH):
         width = min(_WIDTH, num_columns - start)
         for j in range(width):
             first[j] = rows[0, start + j]
             drift[j] = squares[j] = 0.0
-        for i in range(num_rows):
+        for i in range(0, whole, 4):  # four rows a turn, for which the sums are loaded and stored once
+            row0, row1 = rows[i, start : start + width], rows[i + 1, start : start + width]
+            row2, row3 = rows[i + 2, start : start + width], rows[i + 3, start : start + width]
+            for j in range(width):
+                low[j] = min(row0[j], row1[j], row2[j], row3[j], low[j])
+                high[j] = max(row0[j], row1[j], row2[j], row3[j], high[j])
+            for j in range(width):
+                d0, d1 = np.float64(row0[j]) - first[j], np.float64(row1[j]) - first[j]
+                d2, d3 = np.float64(row2[j]) - first[j], np.float64(row3[j]) - first[j]
+                drift[j] += (d0 + d1) + (d2 + d3)
+                squares[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+        for i in range(whole, num_rows):
             row = rows[i, start : start + width]
             for j in range(width):
-                x = np.float64(row[j])
-                d = x - first[j]
+                d = np.float64(row[j]) - first[j]
+                low[j], high[j] = min(row[j], low[j]), max(row[j], high[j])
                 drift[j] += d
                 squares[j] += d * d
-                low[j] = min(low[j], x)
-                high[j] = max(high[j], x)
         for j in range(width):
             shift = drift[j] / num_rows
             mean = first[j] + shift
-            within += squares[j] - drift[j] * shift
-            between += mean * mean
-            offset += mean - center
-            spread += (mean - center) * (mean - center)
-    offset /= num_columns
-    total = within + num_rows * (spread - num_columns * offset * offset)
-    return np.array([0.0, center + offset, total, within, num_rows * between, low.min(), high.max()])
+            within[j] += squares[j] - drift[j] * shift
+            between[j] += mean * mean
+            offset[j] += mean - center
+            spread[j] += (mean - center) * (mean - center)
+    away = offset.sum() / num_columns
+    total = within.sum() + num_rows * (spread.sum() - num_columns * away * away)
+    ends = np.float64(low.min()), np.float64(high.max())
+    return np.array([0.0, center + away, total, within.sum(), num_rows * between.sum(), ends[0], ends[1]])
 
 
 @compiled
