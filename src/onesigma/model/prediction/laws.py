@@ -51,11 +51,17 @@ def moments_through(
     return center + first, (second - first * first).clamp(min=0)
 
 
-def slope_moment(function: Function, mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-    """E[f′(x)²], x ~ N(mean, variance), elementwise."""
+def slope_moment(
+    function: Function,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    *,
+    nodes: Sequence[tuple[float, float]] | None = None,
+) -> torch.Tensor:
+    """E[f′(x)²], x ~ N(mean, variance), elementwise; or with another standard variable's nodes."""
     std = variance.clamp(min=0).sqrt()
     total = torch.zeros_like(mean)
-    for point, weight in _normal_nodes():
+    for point, weight in nodes or _normal_nodes():
         with torch.enable_grad():
             x = (mean + point * std).detach().requires_grad_()
             (slope,) = torch.autograd.grad(function(x.clone()).sum(), x, allow_unused=True, materialize_grads=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from onesigma.model.batches import Batch, first_batch
 from onesigma.model.capture import recording
 from onesigma.model.graph import Call, Graph
 from onesigma.model.names import unwrapped
+from onesigma.model.prediction.backward import gradients as backward
 from onesigma.model.prediction.feed import Feed, feed_of
 from onesigma.model.prediction.propagation import Propagation, Unknown
 from onesigma.model.prediction.signal import Signal, spread
@@ -38,6 +39,9 @@ class PredictedRecord:
         correlation: Mean product of two samples over the second moment; 1 means that all samples are alike.
         band: Relative uncertainty of the std, one standard error: weights of finite width sum up to it with depth.
         unknown: Why nothing is predicted; empty where it is.
+        gradient_second_moment: E[(∂L/∂x)²], where that of each output of the model is 1. None where it was not
+            asked for, where no gradient comes, or where no rule tells how it came: see `gradient_unknown`.
+        gradient_unknown: Why the gradient is not predicted.
     """
 
     index: int
@@ -52,6 +56,8 @@ class PredictedRecord:
     correlation: float | None = None
     band: float | None = None
     unknown: str = ""
+    gradient_second_moment: float | None = None
+    gradient_unknown: str = ""
 
     @property
     def std(self) -> float | None:
@@ -95,7 +101,7 @@ class Prediction:
         return found
 
 
-def predict(model: nn.Module, batches: Batches | Batch) -> Prediction:
+def predict(model: nn.Module, batches: Batches | Batch, *, gradients: bool = False) -> Prediction:
     """Mean, second moment and across-sample correlation of every call's result, before any layer has seen data.
 
     The model is run once to see its graph (on two samples, or on zeros where the batch holds meta or fake tensors),
@@ -106,6 +112,8 @@ def predict(model: nn.Module, batches: Batches | Batch) -> Prediction:
     Args:
         model: Any module, in the mode in which it is to be looked at; it is left bit for bit as it was.
         batches: One batch, or an iterable whose first batch is used.
+        gradients: Predict gradients too: those of different elements taken as independent, from second moment 1 at the
+            outputs back through (J²)ᵀ of every call J.
 
     Returns:
         A record per call. What no rule is known for is `unknown`, and so is all that reads it.
@@ -127,27 +135,37 @@ def predict(model: nn.Module, batches: Batches | Batch) -> Prediction:
     """
     module = unwrapped(model)
     batch = first_batch(batches)
-    propagation, graph = propagated(module, batch)
-    return Prediction(tuple(_records(graph, propagation)))
+    propagation, graph = propagated(module, batch, keep=gradients)
+    records = _records(graph, propagation)
+    if gradients:
+        found = backward(propagation.trail, graph.outputs)
+        records = (_with_gradient(record, found.get(record.index)) for record in records)
+    return Prediction(tuple(records))
 
 
-def propagated(module: nn.Module, batch: Batch) -> tuple[Propagation, Graph]:
+def _with_gradient(record: PredictedRecord, found: torch.Tensor | str | None) -> PredictedRecord:
+    if isinstance(found, str):
+        return replace(record, gradient_unknown=found)
+    return record if found is None else replace(record, gradient_second_moment=float(found.double().mean()))
+
+
+def propagated(module: nn.Module, batch: Batch, *, keep: bool = False) -> tuple[Propagation, Graph]:
     """Run the model on a few samples, or on all where a few do not do, with the prediction beside it."""
     on_meta = any(parameter.is_meta for parameter in module.parameters())
     try:
-        propagation, graph = _run(module, feed_of(batch, on_meta=on_meta))
+        propagation, graph = _run(module, feed_of(batch, on_meta=on_meta), keep=keep)
         if batch.num_samples <= 2 or all(math.prod(call.shape) for call in graph.calls):
             return propagation, graph
         # Experts that no token of a few samples was sent to may see some of all.
-        return _run(module, feed_of(batch, few=False, on_meta=on_meta))
+        return _run(module, feed_of(batch, few=False, on_meta=on_meta), keep=keep)
     except CaptureError:
         if batch.num_samples <= 2:
             raise
-        return _run(module, feed_of(batch, few=False, on_meta=on_meta))
+        return _run(module, feed_of(batch, few=False, on_meta=on_meta), keep=keep)
 
 
-def _run(module: nn.Module, feed: Feed) -> tuple[Propagation, Graph]:
-    propagation = Propagation(feed.data)
+def _run(module: nn.Module, feed: Feed, *, keep: bool) -> tuple[Propagation, Graph]:
+    propagation = Propagation(feed.data, keep=keep)
     with preserved(module), torch.no_grad(), recording(module, listeners=[propagation]) as recorder:
         propagation.recorder = recorder
         recorder.run(feed.batch)

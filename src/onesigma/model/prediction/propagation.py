@@ -1,6 +1,6 @@
 """The listener that predicts: while the graph is captured, rules make results' signals from those of arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Listener, Recorder, Site
 from onesigma.model.graph import Call
 from onesigma.model.ops import is_in_place, op_of
+from onesigma.model.prediction.backward import Made
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.rules import rule_of
@@ -51,14 +52,17 @@ class Propagation(Listener):
 
     Attributes:
         found: Call index → what is predicted of its result.
-        weights: Gives the values of a weight that the call reads; may be replaced by what is yet to be drawn.
+        trail: The calls that data went through, with `keep`: what gradients go back by.
     """
 
-    def __init__(self, data: Mapping[torch.Tensor, tuple[torch.Tensor, bool]]) -> None:
+    def __init__(self, data: Mapping[torch.Tensor, tuple[torch.Tensor, bool]], *, keep: bool = False) -> None:
+        self.trail: list[Made] = []
+        self._keep = keep
         self.found: dict[int, Signal | Unknown] = {}
         self.recorder: Recorder | None = None
         self._states: Any = WeakTensorKeyDictionary()
         self._tokens: Any = WeakTensorKeyDictionary()
+        self._keys: Any = WeakTensorKeyDictionary()
         self._overwritten: torch.Tensor | None = None
         for tensor, (values, has_values) in data.items():
             if tensor.is_floating_point():
@@ -79,12 +83,23 @@ class Propagation(Listener):
             made = [site.tensors["input"]]  # an assignment returns nothing
         states = self.predicted(site, made)
         floating = [tensor for tensor in made if _is_signal(tensor)]
+        if self._keep:
+            self._remember(site, floating, states)
         for tensor, state in zip(floating, states, strict=False):
             self._states[tensor] = state
         if not states and floating and not (floating[0].is_meta or floating[0].is_complex()):
             states = [_constant(floating[0])]  # no data went into it, as into the embedding of positions
         self.found[site.call.index] = states[0] if states else Unknown("it has no floating-point result")
         return output
+
+    def _remember(self, site: Site, floating: list[torch.Tensor], states: Sequence[Signal | Unknown]) -> None:
+        """Keep the step for the way back, with the calls that made its arguments."""
+        index, known = site.call.index, [state for state in states if isinstance(state, Signal)]
+        sources = {name: self._keys[tensor] for name, tensor in site.tensors.items() if tensor in self._keys}
+        if known and len(known) == len(states) == len(floating):
+            self.trail.append(Made(self.step(site, floating), sources, known, (index, 0)))
+        for number, tensor in enumerate(floating):
+            self._keys[tensor] = (index, number)
 
     def replace(self, call: Call, tensor: torch.Tensor, signal: Signal) -> None:
         """From here on the result of this call is another tensor, of another signal."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -13,7 +14,7 @@ from onesigma.model.prediction.signal import Known, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
-__all__ = ["ATTENTION"]
+__all__ = ["ATTENTION", "Attended", "attended"]
 
 _EXPERTS = 128
 _MOST = 2**24  # logits that are integrated one by one; of more, the sum of the others is taken as certain
@@ -69,13 +70,41 @@ def _against_the_rest(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tup
     return share / total, own / total.square()
 
 
-def _attend(step: Step) -> Signal:
-    """softmax(q·kᵀ/√d + mask)·v, as torch's scaled_dot_product_attention computes it."""
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """The parts of one attention: weights = softmax(query·keyᵀ·scale + mask), for all heads.
+
+    Attributes:
+        query: (…, rows, width).
+        key: (…, columns, width).
+        value: (…, columns, width).
+        weights: (…, rows, columns), after dropout.
+        scale: Of the logits.
+    """
+
+    query: Signal
+    key: Signal
+    value: Signal
+    weights: Signal
+    scale: float
+
+    @property
+    def alike_keys(self) -> float:
+        """Mean correlation of two keys."""
+        return _alike(self.key)
+
+    @property
+    def alike_values(self) -> float:
+        """Mean correlation of two values."""
+        return _alike(self.value)
+
+
+def attended(step: Step) -> Attended:
+    """What torch's scaled_dot_product_attention averages, and with which weights."""
     query, key, value = (step.signal(name).plain for name in ("query", "key", "value"))
     key, value = (_repeated(each, heads=query.shape[-3] if query.base_mean.dim() > 2 else 1) for each in (key, value))
-    width = query.shape[-1]
-    scale = step.arguments.get("scale") or 1 / math.sqrt(width)
-    logits = _logits(query, key, scale=float(scale))
+    scale = float(step.arguments.get("scale") or 1 / math.sqrt(query.shape[-1]))
+    logits = _logits(query, key, scale=scale)
     mean, var = logits.base_mean, logits.base_var * (1 - _alike(key))
     allowed = _allowed(step, mean)
     if allowed is not None:
@@ -85,7 +114,13 @@ def _attend(step: Step) -> Signal:
     dropped = float(step.arguments.get("dropout_p", 0.0))
     if dropped:
         weights = weights[0], (weights[1] + dropped * weights[0].square()) / (1 - dropped)
-    return _weighted(logits.fresh(*weights), value)
+    return Attended(query, key, value, logits.fresh(*weights), scale)
+
+
+def _attend(step: Step) -> Signal:
+    """softmax(q·kᵀ/√d + mask)·v."""
+    parts = attended(step)
+    return _weighted(parts.weights, parts.value)
 
 
 def _alike(x: Signal) -> float:

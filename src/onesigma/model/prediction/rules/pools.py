@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from onesigma.model.prediction.kernel import Kernel
-from onesigma.model.prediction.laws import Function, moments_through
+from onesigma.model.prediction.laws import Function, moments_through, slope_moment
 from onesigma.model.prediction.rules.linear import grid_sites
 from onesigma.model.prediction.signal import Average, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
-__all__ = ["POOLS"]
+__all__ = ["POOLS", "evenly", "slope_of_largest"]
 
 _DRAWS = 8192
 _KINDS, _ENDS = ("", "adaptive_"), ("", "_with_indices")
@@ -87,22 +87,42 @@ def _maximum(step: Step) -> Signal | list[Signal]:
     x = step.signal()
     count = _axes(x, step.call.op)
     adaptive = "adaptive" in step.call.op
-    if adaptive:
-        grid = step.shapes[0][2:]
-        stride: tuple[float, ...] = tuple(a / b for a, b in zip(x.shape[2:], grid, strict=True))
-        size = tuple(max(1, round(ratio)) for ratio in stride)
-    else:
-        size = _per_axis(step.arguments["kernel_size"], count)
-        stride = _per_axis(step.arguments.get("stride") or size, count)
+    size, stride = _windows_of(step, x)
     if any(dilation != 1 for dilation in _per_axis(step.arguments.get("dilation", 1), count)):
         raise Unpredictable("max pooling with dilation")
     kernel = x.kernel.on(*x.shape[2:])
-    mean, spread = _window_means(step, x, size=size, count=count)
+    mean, spread = _window_means(step, x)
     padding = _per_axis(0 if adaptive else step.arguments.get("padding", 0), count)
     windows = None if adaptive else _cut(x.shape[2:], mean.shape[2:], size=size, stride=stride, padding=padding)
     moments = _of_windows(x, mean, spread, windows=windows or [(size, None)])
     smooth = kernel.smoothed(size)[0].resized(stride, mean.shape[2:])
     return Signal(base_mean=moments[0], base_var=moments[1], sites=grid_sites(mean.shape), kernel=smooth)
+
+
+def _windows_of(step: Step, x: Signal) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Extent and stride of the windows."""
+    count = x.base_mean.dim() - 2
+    if "adaptive" in step.call.op:
+        stride = tuple(a / b for a, b in zip(x.shape[2:], step.shapes[0][2:], strict=True))
+        return tuple(max(1, round(ratio)) for ratio in stride), stride
+    size = _per_axis(step.arguments["kernel_size"], count)
+    return size, _per_axis(step.arguments.get("stride") or size, count)
+
+
+def slope_of_largest(step: Step) -> float:
+    """E[f′²] where x = f(g) is the largest of its window, over E[f′²] anywhere: behind ReLU it is no zero."""
+    x = step.signal()
+    if x.function is None:
+        return 1.0
+    nodes = _nodes_of(x.kernel.on(*x.shape[2:]), _windows_of(step, x)[0])
+    center, size = x.base_mean.mean().reshape(1), x.base_var.mean().reshape(1)
+    anywhere = float(slope_moment(x.function, center, size))
+    return float(slope_moment(x.function, center, size, nodes=nodes)) / anywhere if anywhere > 0 else 1.0
+
+
+def _nodes_of(kernel: Kernel, extents: Sequence[int]) -> tuple[tuple[float, float], ...]:
+    correlations = kernel.window(extents)
+    return _maximum_nodes(tuple(round(float(value), 2) for value in correlations.reshape(-1)), len(correlations))
 
 
 _Windows = list[tuple[tuple[int, ...], tuple[torch.Tensor, ...] | None]]
@@ -133,8 +153,7 @@ def _of_windows(
     function: Function = x.function or (lambda value: value)
     first, second = torch.empty_like(mean), torch.empty_like(mean)
     for extents, places in windows:
-        correlations = kernel.window(extents)
-        nodes = _maximum_nodes(tuple(round(float(value), 2) for value in correlations.reshape(-1)), len(correlations))
+        nodes = _nodes_of(kernel, extents)
         if places is None:
             return moments_through(function, mean, var, nodes=nodes)
         index: tuple[Any, ...] = (..., *torch.meshgrid(*places, indexing="ij"))
@@ -142,20 +161,26 @@ def _of_windows(
     return first, second
 
 
-def _window_means(step: Step, x: Signal, *, size: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _window_means(step: Step, x: Signal) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean of the base over each window, and its variance together with what the means differ by."""
+    mean = evenly(step, x.base_mean)
+    between = (evenly(step, x.base_mean.square()) - mean.square()).clamp(min=0)
+    return mean, evenly(step, x.base_var) + between
+
+
+def evenly(step: Step, value: torch.Tensor) -> torch.Tensor:
+    """The mean over each window of a max pool, whatever the window holds of padding."""
+    count = value.dim() - 2
     if "adaptive" in step.call.op:
         average: Any = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[count]
-        options: dict[str, Any] = {"output_size": tuple(step.shapes[0][2:])}
-    else:
-        average = _AVERAGES[count]
-        padding = _per_axis(step.arguments.get("padding", 0), count)
-        stride = _per_axis(step.arguments.get("stride") or tuple(size), count)
-        options = {"kernel_size": tuple(size), "stride": stride, "padding": padding, "count_include_pad": False}
-        options["ceil_mode"] = bool(step.arguments.get("ceil_mode", False))
-    mean = average(x.base_mean, **options)
-    between = (average(x.base_mean.square(), **options) - mean.square()).clamp(min=0)
-    return mean, average(x.base_var, **options) + between
+        made: torch.Tensor = average(value, tuple(step.shapes[0][2:]))
+        return made
+    size = _per_axis(step.arguments["kernel_size"], count)
+    padding = _per_axis(step.arguments.get("padding", 0), count)
+    stride = _per_axis(step.arguments.get("stride") or size, count)
+    return _AVERAGES[count](
+        value, size, stride, padding, ceil_mode=bool(step.arguments.get("ceil_mode", False)), count_include_pad=False
+    )
 
 
 def _mean(step: Step) -> Signal:

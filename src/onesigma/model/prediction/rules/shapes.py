@@ -11,13 +11,14 @@ from onesigma.model.prediction.signal import Known, Signal
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
-__all__ = ["SHAPES"]
+__all__ = ["MOVES", "SAME", "SHAPES"]
 
 # These give back every element in its place: functions of both are functions of one.
-_SAME = frozenset({"contiguous", "clone", "detach", "alias", "to", "float", "half", "bfloat16", "double", "type"})
-_SAME_TOO = frozenset({"type_as", "data", "cpu", "cuda"})
+SAME = frozenset({"contiguous", "clone", "alias", "to", "float", "half", "bfloat16", "double", "type"})
+SAME |= {"type_as", "cpu", "cuda"}
+_SAME_TOO = frozenset({"detach", "data"})  # through these no gradient goes
 
-_MOVES = frozenset(
+MOVES = frozenset(
     {"view", "reshape", "flatten", "unflatten", "transpose", "permute", "t", "T", "mT", "H", "mH", "swapaxes"}
     | {"swapdims", "movedim", "moveaxis", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile", "ravel"}
     | {"repeat_interleave", "broadcast_to", "atleast_2d", "chunk", "split", "split_with_sizes", "tensor_split"}
@@ -198,8 +199,8 @@ def _scattered(step: Step) -> Signal:
 
 
 SHAPES: Mapping[str, Rule] = {
-    **dict.fromkeys(_MOVES, _moved),
-    **dict.fromkeys((*_SAME, *_SAME_TOO), _unchanged),
+    **dict.fromkeys(MOVES, _moved),
+    **dict.fromkeys((*SAME, *_SAME_TOO), _unchanged),
     "nan_to_num": _unchanged,
     "pad": _padded,
     "masked_fill": _filled,
