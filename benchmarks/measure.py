@@ -38,7 +38,7 @@ def main() -> None:
         print(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.0f} M parameters")
         for call in calls:
             time_ratio, memory = seconds[call] / seconds["plain"], peaks[call] / peaks["plain"]
-            print(f"  {call:<8} {seconds[call]:7.2f} s  {time_ratio:5.2f} ×   peak {peaks[call]:6.0f} MB  {memory:5.2f} ×")
+            print(f"  {call:<8} {seconds[call]:6.2f} s {time_ratio:5.2f} ×  peak {peaks[call]:5.0f} MB {memory:5.2f} ×")
             if call in ("measure", "check") and (time_ratio > MOST_TIME or memory > MOST_MEMORY):
                 missed.append(f"{name} {call}: {time_ratio:.2f} × time, {memory:.2f} × memory")
     assert not missed, f"over {MOST_TIME} × time or {MOST_MEMORY} × memory: {'; '.join(missed)}"
@@ -78,9 +78,14 @@ def passes(model: nn.Module, batch: Any, loss: Any) -> dict[str, Callable[[], ob
 def take(_module: nn.Module, _args: Any, output: Any) -> None:
     """What a debugger of twenty lines does: mean and std of every output, and of its gradient."""
     if isinstance(output, Tensor) and output.is_floating_point():
-        output.detach().mean().item(), output.detach().std().item()
+        mean_and_std(output.detach())
         if output.requires_grad:
-            output.register_hook(lambda gradient: (gradient.mean().item(), gradient.std().item()) and None)
+            output.register_hook(mean_and_std)
+
+
+def mean_and_std(x: Tensor) -> None:
+    x.mean().item()
+    x.std().item()
 
 
 def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
