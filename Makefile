@@ -27,7 +27,7 @@ demo: $(VENV)/.run  ## The main job on real data: measure, judge, repair, prove,
 	$(BIN)/onesigma demo
 
 test: $(VENV)/.dev  ## The whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -rs
 
 check: lint types walls  ## Lint, types and walls
 

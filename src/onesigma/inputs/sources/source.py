@@ -29,7 +29,7 @@ def rows_per_block(row_bytes: float) -> int:
 
     Example:
         >>> rows_per_block(4 * 128)
-        8192
+        16384
     """
     size = max(row_bytes, 1)
     return max(1, int(BLOCK_BYTES // size), min(_WIDE_ROWS, int(_WIDE_BYTES // size)))
