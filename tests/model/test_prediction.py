@@ -144,3 +144,38 @@ def test_a_norm_written_out_is_a_norm() -> None:
     record = predict(Norm(), torch.empty(64, 32, device="meta")).records[-1]
     # Every row has mean square 1; the prediction neglects what is of second order in 1/32.
     assert record.second_moment == pytest.approx(1, abs=8 / 32**2)
+
+
+@pytest.mark.parametrize("layer", ["linear", "conv"])
+def test_mirrored_weights_are_seen(layer: str) -> None:
+    """Behind W = [[M, −M], [−M, M]] the halves of a ReLU's results give back what it was given."""
+
+    def made(inputs: int) -> nn.Module:
+        module = nn.Linear(inputs, 256) if layer == "linear" else nn.Conv2d(inputs, 256, 1)
+        nn.init.zeros_(module.bias)
+        half = torch.randn(128, *module.weight[0].shape, generator=seeded(inputs)) / inputs**0.5
+        if inputs == 256:
+            half = torch.cat([half[:, :128], -half[:, :128]], dim=1) * 2**0.5
+        with torch.no_grad():
+            module.weight.copy_(torch.cat([half, -half]))
+        return module
+
+    torch.manual_seed(8)
+    model = nn.Sequential(made(64), nn.ReLU(), made(256), nn.ReLU(), made(256))
+    batch = torch.randn(256, 64, *(() if layer == "linear" else (4, 4)), generator=seeded())
+    assert farthest(model, batch) < BAR
+
+
+def test_mirrored_halves_are_followed_through_pooling_and_never_taken_as_independent() -> None:
+    half = torch.randn(128, 64, 1, 1, generator=seeded(9)) / 8
+    conv = nn.Conv2d(64, 256, 1, bias=False)
+    head = nn.Linear(256, 256, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(torch.cat([half, -half]))
+        side = torch.randn(256, 128, generator=seeded(10)) / 8
+        head.weight.copy_(torch.cat([side, -side], dim=1))
+    batch = torch.randn(256, 64, 4, 4, generator=seeded())
+    pooled = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    assert farthest(pooled, batch) < BAR
+    normed = predict(nn.Sequential(conv, nn.ReLU(), nn.GroupNorm(4, 256), nn.Flatten()), batch)
+    assert "mirror" in normed.records[2].unknown

@@ -1,6 +1,7 @@
 """The listener that predicts: while the graph is captured, rules make results' signals from those of arguments."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from onesigma.model.prediction.backward import Made
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.rules import rule_of
+from onesigma.model.prediction.rules.shapes import SAME
 from onesigma.model.prediction.signal import Known, Signal
 from onesigma.model.prediction.step import Step
 from onesigma.model.prediction.unpredictable import Unpredictable
@@ -45,6 +47,23 @@ def _drawn(step: Step) -> Signal:
         for k in range(len(first.draws))
     ]
     return first.with_draws(torch.stack([next(tensors_in(result)) for result in results]))
+
+
+_KEEP_HALVES = frozenset({"linear", "conv1d", "conv2d", "conv3d", *SAME})
+_CARRY_HALVES = frozenset({"flatten", "view", "reshape", "squeeze"} | {f"avg_pool{n}d" for n in (1, 2, 3)})
+_CARRY_HALVES |= {f"adaptive_avg_pool{n}d" for n in (1, 2, 3)}
+
+
+def _followed(step: Step, made: Signal) -> Signal:
+    """The result, with what is known of halves that mirror each other: as independent features they would be wrong."""
+    mirrored = [signal for signal in step.signals.values() if signal.mirrored is not None]
+    if not mirrored or step.call.kind == "activation" or step.call.op in _KEEP_HALVES:
+        return made
+    x = mirrored[0]
+    same = bool(made.shape) and made.base_mean.dim() > 1 and made.shape[0] == x.shape[0]
+    if step.call.op in _CARRY_HALVES and x.mirrored == 1 and same and made.shape[1] % 2 == 0:
+        return made if made is x else replace(made, mirrored=None).plain.mirrored_as(x)
+    raise Unpredictable(f"{step.call.op}: features that mirror one another are not followed through it")
 
 
 class Propagation(Listener):
@@ -143,7 +162,7 @@ class Propagation(Listener):
         if rule is None:
             raise Unpredictable(f"no rule for {site.call.attributes.get('function', site.call.op)!r}")
         found = rule(step)
-        return list(found) if isinstance(found, list) else [found]
+        return [_followed(step, each) for each in (found if isinstance(found, list) else [found])]
 
     def step(self, site: Site, made: list[torch.Tensor]) -> Step:
         """The call as its rule sees it."""

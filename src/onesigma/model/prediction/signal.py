@@ -47,6 +47,8 @@ class Signal:
             larger than others, by so much that what is not linear tells.
         raw: The data itself, all samples of it, where this is an input of the model and nothing has been computed.
         leveled: Whether every sample's features have one mean square, as behind a LayerNorm: so have sums of them.
+        mirrored: Axis along which the second half of g is minus the first, as behind weights made so.
+        halves: Correlation of the mirrored halves, where it is no longer told by f.
         average: What this is a function of, where that is a mean over features; see `Average`.
     """
 
@@ -61,6 +63,8 @@ class Signal:
     draws: torch.Tensor | None = None
     unevenness: float = 0.0
     leveled: bool = False
+    mirrored: int | None = None
+    halves: float | None = None
     average: "Average | None" = None
 
     @cached_property
@@ -109,6 +113,31 @@ class Signal:
         return Signal(base_mean=mean, base_var=var, sites=self.sites, kernel=kernel, unevenness=unevenness)
 
     @property
+    def mirror_covariance(self) -> torch.Tensor | None:
+        """Cov(f(g), f(−g)) for the first half of the features; None where the halves are no mirrors."""
+        if self.mirrored is None:
+            return None
+        if self.halves is not None:
+            first, second = self.base_var.chunk(2, self.mirrored)
+            return self.halves * (first * second).clamp(min=0).sqrt()
+        mean, var = (each.chunk(2, self.mirrored)[0] for each in (self.base_mean, self.base_var))
+        function = self.function or _identity
+
+        def moment(sign: float) -> torch.Tensor:
+            return moments_through(lambda v: function(v) + sign * function(-v), mean, var)[1]
+
+        return (moment(1.0) - moment(-1.0)) / 4
+
+    def mirrored_as(self, other: "Signal") -> "Signal":
+        """The same, with halves along axis 1 that go together as those of another signal do, of which it is made."""
+        together = other.mirror_covariance
+        if together is None:
+            return self
+        first, second = other.var.chunk(2, other.mirrored or 0)
+        size = (first * second).clamp(min=0).sqrt().mean().clamp(min=1e-30)
+        return replace(self, mirrored=1, halves=float(together.mean() / size))
+
+    @property
     def profile(self) -> torch.Tensor:
         """Variance of g at each position, (P,), averaged over samples and features."""
         count = self.kernel.num_positions
@@ -149,8 +178,9 @@ class Signal:
     def through(self, function: Function) -> "Signal":
         """f(x), elementwise."""
         inner = self.function
+        mirrored = self.mirrored if self.halves is None else None
         composed = function if inner is None else (lambda x: function(inner(x)))
-        return replace(self, function=composed, raw=None, draws=None, leveled=False)
+        return replace(self, function=composed, raw=None, draws=None, leveled=False, mirrored=mirrored)
 
     def fresh(self, mean: torch.Tensor, var: torch.Tensor, *, sites: torch.Tensor | None = None) -> "Signal":
         """A new source with these moments, at the same positions."""
@@ -169,7 +199,15 @@ class Signal:
         terms = {key: (factor * coefficient, var) for key, (coefficient, var) in self.sources.items()}
         mean, var = self.base_mean * factor + shift, self.base_var * factor**2
         average = self.average if factor > 0 else None
-        changed = {"base_mean": mean, "base_var": var, "terms": terms, "key": fresh_key(), "average": average}
+        mirrored = self.mirrored if shift == 0 else None
+        changed = {
+            "mirrored": mirrored,
+            "base_mean": mean,
+            "base_var": var,
+            "terms": terms,
+            "key": fresh_key(),
+            "average": average,
+        }
         return replace(self, **changed, raw=None, draws=None)  # type: ignore[arg-type]
 
     def plus(self, other: "Signal", *, factor: float = 1.0) -> "Signal":

@@ -27,7 +27,21 @@ def _linear(step: Step) -> Signal:
         return F.linear(mean, weight, bias), F.linear(var, weight.square()) * sharper
 
     mean, var = once(moments, x.base_mean, x.base_var)
-    return replace(_at_rows(x, mean, var), unevenness=step.signal().unevenness_of_sums)
+    together = step.signal().mirror_covariance if step.signal().mirrored == x.base_mean.dim() - 1 else None
+    if together is not None:
+        first, second = weight.chunk(2, 1)
+        var = (var + 2 * F.linear(together, first * second)).clamp(min=0)
+    made = _at_rows(x, mean, var)
+    mirrored = mean.dim() - 1 if _is_mirrored(weight, bias) else None
+    return replace(made, unevenness=step.signal().unevenness_of_sums, mirrored=mirrored)
+
+
+def _is_mirrored(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether the second half of the outputs is minus the first, as `scheme="deep"` draws layers."""
+    if weight.shape[0] % 2 or not bool(weight.any()):
+        return False
+    first, second = weight.chunk(2)
+    return torch.equal(first, -second) and (bias is None or torch.equal(bias.chunk(2)[0], -bias.chunk(2)[1]))
 
 
 def _from_data(x: Signal, weight: torch.Tensor) -> torch.Tensor:
@@ -130,12 +144,24 @@ def _convolution(step: Step) -> Signal:
         return step.again(input=mean, weight=weight, bias=bias), squared * by_channel
 
     mean, var = once(moments, x.base_mean, x.base_var)
+    plain, groups = "transpose" not in step.call.op, int(step.arguments.get("groups", 1))
+    together = step.signal().mirror_covariance if plain and groups == 1 and step.signal().mirrored == 1 else None
+    if together is not None:
+        first, second = weight.chunk(2, 1)
+        var = (var + 2 * step.again(input=together, weight=first * second, bias=None)).clamp(min=0)
     grid, before = mean.shape[2:], x.base_mean.shape[2:]
     stride = _tuple(step.arguments.get("stride", 1), num_axes)
     source = x.kernel.on(*before)
     kernel = source.upsampled(stride, grid) if "transpose" in step.call.op else source.resized(stride, grid)
     sites = grid_sites(mean.shape)
-    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=kernel, unevenness=x.unevenness)
+    return Signal(
+        base_mean=mean,
+        base_var=var,
+        sites=sites,
+        kernel=kernel,
+        unevenness=x.unevenness,
+        mirrored=1 if plain and _is_mirrored(weight, bias) else None,
+    )
 
 
 def grid_sites(shape: Sequence[int]) -> torch.Tensor:
