@@ -20,6 +20,12 @@ def test_explain_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Karpathy" in out
 
 
+def test_explain_knows_the_code_of_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "explain", "INI207")
+    assert code == 0
+    assert "INI207 off-recipe" in out
+
+
 def test_explain_takes_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "explain", "dead-units")[1] == run(capsys, "explain", "ACT302")[1]
 

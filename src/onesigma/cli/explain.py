@@ -6,6 +6,7 @@ from rich.markdown import Markdown
 
 from onesigma.cli.rules import table_of
 from onesigma.rules import RULES, selected
+from onesigma.workflows import audit
 
 __all__ = ["explain"]
 
@@ -21,6 +22,9 @@ def explain(
         onesigma explain saturated-activation
         onesigma explain ACT
     """
+    if code.strip().upper() == audit.CODE:
+        Console().print(Markdown(audit.PAGE))
+        return
     chosen = tuple(RULES[found] for found in selected([code], where="explain"))
     if len(chosen) > 1:
         Console().print(table_of(chosen))

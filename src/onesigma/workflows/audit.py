@@ -10,7 +10,41 @@ from onesigma.init.audit import audit as find_misfits
 from onesigma.report.report import Report
 from onesigma.rules import Finding
 
-__all__ = ["audit", "audited"]
+__all__ = ["CODE", "PAGE", "audit", "audited"]
+
+CODE = "INI207"
+
+PAGE = """# INI207 off-recipe
+
+With `--audit RECIPE` only: no pass over data can tell what an initialization was meant to be.
+
+## What it measures
+
+For every weight the std that the recipe asks for, by the role and depth that the graph gives it, beside the one found.
+The finding has the kind of misfit for a name: unset, unscaled-residual-writer, wrong-projection-scaled,
+packed-projections, fan-of-a-shard, no-op-truncation, identical-tensors, lost-under-weight-norm, off-recipe.
+
+## Why it matters
+
+An initialization that is written and not applied raises no error: the model trains, worse or not at all.
+
+## When it is fine
+
+Weights that were trained, or follow another recipe; layers of so few values that a std says little.
+
+## What to do
+
+Draw the weights by the recipe, or repair the code that drew them: a loop over names that match nothing, a fan read from
+a stacked or sharded weight, a weight that a norm's parametrization draws anew.
+
+## Example
+
+    onesigma.initialize_(model, batches, scheme="gpt2")
+
+## References
+
+docs/initialize.md; Radford et al. 2019, section 2.3 (residual writers by 1/√(2·layers)).
+"""
 
 
 def audit(
@@ -33,7 +67,7 @@ def audited(report: Report, model: nn.Module, batches: Batches, *, recipe: str) 
 
 def _finding(misfit: Misfit) -> Finding:
     return Finding(
-        code="INI207",
+        code=CODE,
         name=misfit.kind,
         severity="warning",
         message=misfit.message,
