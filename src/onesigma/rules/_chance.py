@@ -2,9 +2,10 @@
 
 import math
 
-from onesigma.model.trace import InputRecord, LossRecord
+from onesigma.model.trace import InputRecord, LossRecord, Trace
+from onesigma.rules._flow import Flow
 
-__all__ = ["entries_summed", "excess"]
+__all__ = ["entries_summed", "excess", "spread_of_draws"]
 
 
 def excess(loss: LossRecord | None) -> float | None:
@@ -44,3 +45,14 @@ def _summed(chance: float, name: str) -> float:
     """How many times the named level the chance is: the number of entries for a sum, 1 for a mean."""
     word, _, number = name.partition(" ")
     return chance / math.log(float(number)) if word == "log" and number.isdigit() and float(number) > 1 else 1.0
+
+
+def spread_of_draws(trace: Trace, flow: Flow) -> float:
+    """By what share the logits' std differs from draw to draw: √(Σ 1/(2·fan_in)) over the layers that set it.
+
+    A norm sets it anew, so that behind one only the narrowest head counts.
+    """
+    fans = [record.fan_in for record in trace.of_kind("linear") if record.fan_in]
+    if any(True for _ in trace.of_kind("norm")) or not fans:
+        fans = sorted(head.fan_in for head in flow.heads() if head.fan_in)[:1]
+    return math.sqrt(sum(0.5 / fan for fan in fans))

@@ -40,7 +40,7 @@ import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import LossRecord, Trace
-from onesigma.rules._chance import excess
+from onesigma.rules._chance import excess, spread_of_draws
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -55,12 +55,11 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     if trace.loss is None or value is None:
         return
     flow = Flow(trace)
-    narrowest = min((head.fan_in for head in flow.heads()), default=0)
     yield from RULE.found(
         "",
         value,
         limits=limits,
-        slack=1 + 3 * math.sqrt(0.5 / narrowest) if narrowest else 1.0,
+        slack=1 + 3 * spread_of_draws(trace, flow),
         at_most="warning" if _is_scaled(flow) or _is_offset(trace) else "error",
         message=f"{_compared(trace.loss)}: {figure(value)} nats too much.",
         expected=f"a {trace.loss.name} near {figure(trace.loss.chance or math.nan)}",
