@@ -60,7 +60,8 @@ def test_hardshrink_thresholds_are_found_and_its_jumps_have_no_slope(threshold: 
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.floats(-2, 2).filter(lambda slope: abs(slope) > 1e-3))
+# Near −1 it is |x|, whose odd part cancels: that gain is then known to fewer digits, as its error says.
+@given(st.floats(-2, 2).filter(lambda slope: abs(slope) > 1e-3 and abs(1 + slope) > 1e-2))
 def test_learned_slopes_of_a_prelu_are_read(slope: float) -> None:
     module = nn.PReLU(init=slope)
     learned = module.weight.item()  # rounded to float32
