@@ -29,7 +29,7 @@ def test_deepnorm_of_encoder_and_decoder() -> None:
     encoder, decoder = recipes.deepnorm_encoder(18, 6), recipes.deepnorm_decoder(6)
     depth = (18**4 * 6) ** (1 / 16)
     assert encoder.residual == pytest.approx(0.81 * depth)
-    assert encoder.std("value", SQUARE) == pytest.approx(XAVIER * 0.87 / depth)
+    assert encoder.std("value", SQUARE) == pytest.approx(XAVIER * 1.15 / depth)
     assert decoder.residual == pytest.approx(18**0.25)
     assert decoder.std("contract", SQUARE) == pytest.approx(XAVIER * 72**-0.25)
 
@@ -52,7 +52,7 @@ def test_sub_ln_grows_with_the_logarithm_of_depth() -> None:
 def test_t_fixup_scales_the_branch_the_value_and_the_embedding() -> None:
     encoder, decoder = recipes.t_fixup_encoder(6), recipes.t_fixup_decoder(6)
     assert encoder.std("expand", SQUARE) == pytest.approx(XAVIER * 0.67 * 6**-0.25)
-    assert encoder.std("value", SQUARE) == pytest.approx(XAVIER * 0.67 * 6**-0.25)
+    assert encoder.std("value", SQUARE) == pytest.approx(XAVIER * 0.67 * 6**-0.25 * math.sqrt(2))
     assert decoder.std("expand", SQUARE) == pytest.approx(XAVIER * 54**-0.25)
     assert decoder.std("embedding", Fan(1, 256)) == pytest.approx(54**-0.25 / 16)
 

@@ -120,9 +120,9 @@ def deepnorm(num_layers: int) -> Recipe:
 
 
 def deepnorm_encoder(num_layers: int, num_decoder_layers: int) -> Recipe:
-    """DeepNorm of the encoder beside a decoder: residual 0.81·(N⁴M)^(1/16), branch weights Xavier × 0.87·(N⁴M)^(−1/16).
+    """DeepNorm of the encoder beside a decoder: residual 0.81·(N⁴M)^(1/16), branch weights Xavier × 1.15·(N⁴M)^(−1/16).
 
-    0.87 is the paper's. The authors' code has its inverse: it divides by (N⁴M)^(1/16)/1.15, and so multiplies by 1.15.
+    The factor 1.15 is that of the authors' code.
 
     Example:
         >>> round(deepnorm_encoder(6, 6).residual, 4)
@@ -130,7 +130,7 @@ def deepnorm_encoder(num_layers: int, num_decoder_layers: int) -> Recipe:
     """
     _positive(num_layers=num_layers, num_decoder_layers=num_decoder_layers)
     depth = (num_layers**4 * num_decoder_layers) ** (1 / 16)
-    return _deepnorm(0.81 * depth, 0.87 / depth)
+    return _deepnorm(0.81 * depth, 1.15 / depth)
 
 
 def deepnorm_decoder(num_layers: int) -> Recipe:
@@ -178,10 +178,7 @@ def sub_ln_decoder(num_layers: int) -> Recipe:
 
 
 def t_fixup_encoder(num_layers: int) -> Recipe:
-    """T-Fixup, no layer norm, no warmup: branch weights Xavier × 0.67·N^−¼, embedding (9N)^−¼/√d.
-
-    The authors' code also multiplies the value projection by √2; that undoes a gain of 1/√2 that fairseq gives it, so
-    beside Xavier it is no factor.
+    """T-Fixup, no layer norm, no warmup: branch weights Xavier × 0.67·N^−¼, value also × √2, embedding (9N)^−¼/√d.
 
     Example:
         >>> round(t_fixup_encoder(6).parts["expand"].factor, 4)
@@ -192,7 +189,7 @@ def t_fixup_encoder(num_layers: int) -> Recipe:
 
 
 def t_fixup_decoder(num_layers: int) -> Recipe:
-    """T-Fixup of the decoder: branch weights Xavier × (9N)^−¼, embedding (9N)^−¼/√d.
+    """T-Fixup of the decoder: branch weights Xavier × (9N)^−¼, value also × √2, embedding (9N)^−¼/√d.
 
     Example:
         >>> round(t_fixup_decoder(6).parts["expand"].factor, 4)
@@ -228,7 +225,7 @@ def _sub_ln(variance: float) -> Recipe:
 
 def _t_fixup(factor: float, *, embedding: float) -> Recipe:
     parts = _scaled_branch(factor)
-    parts |= {"embedding": Part("width", embedding)}
+    parts |= {"value": Part("xavier", factor * math.sqrt(2)), "embedding": Part("width", embedding)}
     return Recipe(name="T-Fixup", parts=parts, reference="Huang et al. 2020, section 3.2")
 
 
