@@ -11,6 +11,9 @@ def main(names: list[str]) -> int:
     """Run `main()` of each module, in the order of their names."""
     known = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_")]
     unknown = sorted(set(names) - set(known))
+    if {"-h", "--help"} & set(names):
+        print(f"{__doc__}\n    python -m benchmarks [NAME …]\n\nNames: {', '.join(known)}")
+        return 0
     if unknown:
         print(f"no benchmark {unknown}; there are {known}")
         return 2

@@ -1,6 +1,6 @@
 """Raw 32-bit words of the streams, without end, for batteries that read them from a pipe.
 
-    python -m benchmarks.random_words interleaved | dieharder -a -g 200
+    python -m benchmarks._random_words interleaved | dieharder -a -g 200
 
 `interleaved` takes one block of each of 256 keys in turn, those of 256 parameter names, so that neighbors in the
 pipe are neighbors in name; `seeds` likewise those of 256 seeds; `one` is a single stream.
