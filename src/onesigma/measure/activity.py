@@ -70,7 +70,8 @@ def _counts(slopes: torch.Tensor, *, small: float) -> torch.Tensor:
 
 
 def _countable(values: torch.Tensor) -> np.ndarray:
-    found: np.ndarray = (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+    values = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    found: np.ndarray = values.contiguous().numpy()
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from onesigma.model.capture import Site
+from onesigma.model.kernel import channel_moments
 
 __all__ = ["NormSite", "norm_facts", "norm_row"]
 
@@ -49,13 +50,22 @@ def norm_row(site: Site) -> tuple[NormSite, torch.Tensor | None] | None:
     # The module counts its batch before it calls the function that this row is of.
     updates = tracked.reshape(1) - int(training) if isinstance(tracked, torch.Tensor) else signal.new_full((1,), -1)
     with torch.no_grad():
-        values = _thinned(signal.detach())
-        wide = values.double() if values.dtype == torch.float64 else values.float()
-        count = wide.numel() // wide.shape[1]
-        # As torch averages it, by n − 1.
-        var, mean = torch.var_mean(wide, dim=[a for a in range(wide.dim()) if a != 1], correction=int(count > 1))
+        mean, var = _mean_and_var(_thinned(signal.detach()))
         rows = [part.detach().to(mean).reshape(-1) for part in (*running, mean, var, updates)]
         return known, torch.cat(rows)
+
+
+def _mean_and_var(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per channel, the variance as torch averages it: by n − 1."""
+    values = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    count = values.numel() // values.shape[1]
+    if values.device.type != "cpu":
+        axes = [axis for axis in range(values.dim()) if axis != 1]
+        var, mean = torch.var_mean(values, dim=axes, correction=int(count > 1))
+        return mean, var
+    in_order = values.reshape(*values.shape[:2], -1).contiguous()
+    mean, squares = torch.from_numpy(channel_moments(in_order.numpy()))
+    return mean, squares / max(count - 1, 1)
 
 
 def _thinned(values: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 
 from onesigma.numbers.kernel import compiled
 
-__all__ = ["bin_counts", "negative_counts", "row_sums", "slope_counts"]
+__all__ = ["bin_counts", "channel_moments", "negative_counts", "row_sums", "slope_counts"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -14,21 +14,23 @@ _WIDTH = 512
 
 
 @compiled
-def row_sums(rows: Array) -> Array:
-    """(0, mean, squares, within, between, minimum, maximum) of samples by features; see `Moments` for the sums.
+def row_sums(rows: Array, begin: int, end: int) -> Array:
+    """(0, mean, squares, within, between, minimum, maximum) of columns of samples by features; see `Moments`.
 
-    A block of columns is measured from its first row, so that equal samples differ by exactly 0. All is carried in
-    float64. NaN and infinity are not looked for: where they were met, squares are not finite.
+    The columns are named, not cut out, as vectors need rows without gaps. A block of columns is measured
+    from its first row, so that equal samples differ by exactly 0. All is carried in float64. NaN and infinity are not
+    looked for: where they were met, squares are not finite.
     """
-    num_rows, num_columns = rows.shape
+    num_rows, num_columns = rows.shape[0], end - begin
+    share = 1.0 / num_rows
     first, drift, squares = np.empty(_WIDTH), np.empty(_WIDTH), np.empty(_WIDTH)
     low, high = np.full(_WIDTH, rows.dtype.type(np.inf)), np.full(_WIDTH, rows.dtype.type(-np.inf))
     # What blocks of columns add up to, place by place, so that vectors need no other order of sums.
     offset, spread, within, between = np.zeros(_WIDTH), np.zeros(_WIDTH), np.zeros(_WIDTH), np.zeros(_WIDTH)
-    center = np.float64(rows[0, 0])
+    center = np.float64(rows[0, begin])
     whole = num_rows - num_rows % 4
-    for start in range(0, num_columns, _WIDTH):
-        width = min(_WIDTH, num_columns - start)
+    for start in range(begin, end, _WIDTH):
+        width = min(_WIDTH, end - start)
         for j in range(width):
             first[j] = rows[0, start + j]
             drift[j] = squares[j] = 0.0
@@ -51,7 +53,7 @@ def row_sums(rows: Array) -> Array:
                 drift[j] += d
                 squares[j] += d * d
         for j in range(width):
-            shift = drift[j] / num_rows
+            shift = drift[j] * share
             mean = first[j] + shift
             within[j] += squares[j] - drift[j] * shift
             between[j] += mean * mean
@@ -76,15 +78,45 @@ def bin_counts(values: Array, low: float, high: float, num_bins: int) -> Array:
 
 
 @compiled
+def channel_moments(values: Array) -> Array:
+    """Per channel, mean and sum of squared distances from it; values are (outer, channel, inner)."""
+    outer, num_channels, inner = values.shape
+    first, drift, squares = np.empty(num_channels), np.zeros(num_channels), np.zeros(num_channels)
+    for channel in range(num_channels):
+        first[channel] = values[0, channel, 0]
+    for i in range(outer):
+        for channel in range(num_channels):
+            row, start = values[i, channel], first[channel]
+            shift0, shift1, square0, square1 = 0.0, 0.0, 0.0, 0.0
+            for j in range(0, inner - 1, 2):  # two chains of sums, of which neither waits for the other
+                d0, d1 = np.float64(row[j]) - start, np.float64(row[j + 1]) - start
+                shift0, shift1 = shift0 + d0, shift1 + d1
+                square0, square1 = square0 + d0 * d0, square1 + d1 * d1
+            last = np.float64(row[inner - 1]) - start if inner % 2 else 0.0
+            drift[channel] += shift0 + shift1 + last
+            squares[channel] += square0 + square1 + last * last
+    shift = drift / (outer * inner)
+    return np.stack((first + shift, squares - drift * shift))
+
+
+@compiled
 def slope_counts(slopes: Array, small: float) -> Array:
-    """Per unit, how many slopes are below `small`, and how many are 0; slopes are (outer, unit, inner)."""
-    counts = np.zeros((2, slopes.shape[1]))
-    for i in range(slopes.shape[0]):
-        for unit in range(slopes.shape[1]):
+    """Per unit, how many slopes are below `small`, and how many are 0; slopes are (outer, unit, inner) without gaps."""
+    outer, num_units, inner = slopes.shape
+    counts = np.zeros((2, num_units))
+    if inner == 1:  # units side by side, as vectors want them
+        rows = slopes.reshape(outer, num_units)
+        for i in range(outer):
+            for unit in range(num_units):
+                counts[0, unit] += 1.0 if rows[i, unit] < small else 0.0
+                counts[1, unit] += 1.0 if rows[i, unit] == 0 else 0.0
+        return counts
+    for i in range(outer):
+        for unit in range(num_units):
             num_small, num_flat = 0, 0
-            for slope in slopes[i, unit]:
-                num_small += slope < small
-                num_flat += slope == 0
+            for j in range(inner):
+                num_small += slopes[i, unit, j] < small
+                num_flat += slopes[i, unit, j] == 0
             counts[0, unit] += num_small
             counts[1, unit] += num_flat
     return counts
@@ -92,12 +124,19 @@ def slope_counts(slopes: Array, small: float) -> Array:
 
 @compiled
 def negative_counts(values: Array) -> Array:
-    """Per unit, how many values are 0 or less; values are (outer, unit, inner)."""
-    counts = np.zeros(values.shape[1])
-    for i in range(values.shape[0]):
-        for unit in range(values.shape[1]):
+    """Per unit, how many values are 0 or less; values are (outer, unit, inner), without gaps."""
+    outer, num_units, inner = values.shape
+    counts = np.zeros(num_units)
+    if inner == 1:
+        rows = values.reshape(outer, num_units)
+        for i in range(outer):
+            for unit in range(num_units):
+                counts[unit] += 1.0 if rows[i, unit] <= 0 else 0.0
+        return counts
+    for i in range(outer):
+        for unit in range(num_units):
             num_negative = 0
-            for value in values[i, unit]:
-                num_negative += value <= 0
+            for j in range(inner):
+                num_negative += values[i, unit, j] <= 0
             counts[unit] += num_negative
     return counts

@@ -51,7 +51,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
 
     def on_start(self, event: Any) -> None:
         function = event.data["dispatcher"].py_func
-        if function.__module__.startswith(__package__ or __name__):
+        if (function.__module__ or "").startswith(__package__ or __name__):
             logging.getLogger(__name__).info("compiling %s for this CPU, once", function.__name__)
 
     def on_end(self, event: Any) -> None:
