@@ -60,6 +60,9 @@ class Listener:
         """The call has run; what is returned is what the model goes on with."""
         return output
 
+    def aside(self, function: Callable[..., Any], operands: Operands | None, output: Any) -> None:
+        """What is no call of the graph has run: random numbers without operands, else masks, indices, constants."""
+
 
 class Recorder(TorchFunctionMode):
     """Records calls while its `run` or `evaluate` is under way."""
@@ -184,7 +187,7 @@ class Recorder(TorchFunctionMode):
                 return _multi_head_attention_forward(*args, **kwargs)
         op = op_of(func)
         if op is None:
-            return self._made_of_nothing(func(*args, **kwargs))
+            return self._made_of_nothing(func, None, func(*args, **kwargs))
         with torch._C.DisableTorchFunction():  # Other modes need not see how we look at tensors.
             operands = Operands.of(op, args, kwargs, self._origins)
             is_signal = op.kind != "discrete" and (
@@ -198,17 +201,23 @@ class Recorder(TorchFunctionMode):
         output = func(*args, **kwargs)
         if not operands.origins:
             is_known = op.kind != "unknown" and all(tensor in self._origins for tensor in operands.tensors.values())
-            return self._made_of_nothing(output) if is_known else output
+            return self._made_of_nothing(func, operands, output) if is_known else output
         with torch._C.DisableTorchFunction():
             if site is None:
+                for listener in self.listeners:
+                    listener.aside(func, operands, output)
                 return self._follow(operands, output)
             in_place = is_in_place(func) or bool(operands.arguments.get("inplace"))
             return self._record(site, operands, output, versions=versions, in_place=in_place)
 
-    def _made_of_nothing(self, output: Any) -> Any:
+    def _made_of_nothing(self, func: Callable[..., Any], operands: Operands | None, output: Any) -> Any:
         """Remember that zeros, noise and what is computed from them alone came about before our eyes."""
-        if isinstance(output, torch.Tensor) and output not in self._origins:
-            self._origins[output] = Origin()
+        if isinstance(output, torch.Tensor):
+            with torch._C.DisableTorchFunction():
+                for listener in self.listeners:
+                    listener.aside(func, operands, output)
+            if output not in self._origins:
+                self._origins[output] = Origin()
         return output
 
     def _maps_a_constant(self, operands: Operands) -> bool:
@@ -308,6 +317,8 @@ class Recorder(TorchFunctionMode):
         if not made:
             return output
         if all(map(_is_discrete, made)):
+            for listener in self.listeners:
+                listener.aside(site.function, operands, output)
             return self._follow(operands, output)
         changed = in_place or any(versions.get(id(tensor), _version(tensor)) != _version(tensor) for tensor in made)
         returned = not changed and any(id(tensor) in versions for tensor in made)

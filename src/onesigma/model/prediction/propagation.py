@@ -1,6 +1,6 @@
 """The listener that predicts: while the graph is captured, rules make results' signals from those of arguments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Listener, Recorder, Site
 from onesigma.model.graph import Call
 from onesigma.model.ops import is_in_place, op_of
+from onesigma.model.prediction.asides import READS_MASKS, bernoulli, mask_of, random_numbers, site_of
 from onesigma.model.prediction.backward import Made
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
@@ -19,6 +20,7 @@ from onesigma.model.prediction.rules.shapes import SAME
 from onesigma.model.prediction.signal import Known, Signal
 from onesigma.model.prediction.step import Step
 from onesigma.model.prediction.unpredictable import Unpredictable
+from onesigma.model.roles import Operands
 
 __all__ = ["Propagation", "Unknown"]
 
@@ -37,16 +39,20 @@ def _constant(value: torch.Tensor) -> Signal:
     return Signal(base_mean=mean, base_var=torch.zeros_like(mean), sites=sites, kernel=Kernel.independent())
 
 
-def _drawn(step: Step) -> Signal:
+def _drawn(step: Step) -> list[Signal]:
     """A call on nothing but draws is made on each of them."""
     signals = step.signals
     first = next(iter(signals.values()))
     assert first.draws is not None
     results = [
-        step.again(**{name: signal.draws[k] for name, signal in signals.items() if signal.draws is not None})
+        list(
+            tensors_in(
+                step.again(**{name: signal.draws[k] for name, signal in signals.items() if signal.draws is not None})
+            )
+        )
         for k in range(len(first.draws))
     ]
-    return first.with_draws(torch.stack([next(tensors_in(result)) for result in results]))
+    return [first.with_draws(torch.stack(each)) for each in zip(*results, strict=True)]
 
 
 _KEEP_HALVES = frozenset({"linear", "conv1d", "conv2d", "conv3d", *SAME})
@@ -104,7 +110,10 @@ class Propagation(Listener):
         floating = [tensor for tensor in made if _is_signal(tensor)]
         if self._keep:
             self._remember(site, floating, states)
-        for tensor, state in zip(floating, states, strict=False):
+        for tensor in made:
+            if not _is_signal(tensor) and states:
+                self._states[tensor] = Unknown(f"{site.call.op}: the order depends on the data")
+        for tensor, state in zip(made if len(states) == len(made) else floating, states, strict=False):
             self._states[tensor] = state
         if not states and floating and not (floating[0].is_meta or floating[0].is_complex()):
             states = [_constant(floating[0])]  # no data went into it, as into the embedding of positions
@@ -139,14 +148,14 @@ class Propagation(Listener):
             return [Unknown(reason)] * len(floating)
         if any(tensor.is_complex() for tensor in floating):
             return [Unknown(f"{site.call.op}: its result is complex")] * len(floating)
-        for state, tensor in zip(states, floating, strict=False):
+        for state, tensor in zip(states, made if len(states) == len(made) else floating, strict=False):
             if isinstance(state, Signal) and state.shape != tensor.shape:
                 came = f"{tuple(state.shape)} for {tuple(tensor.shape)}"
                 return [Unknown(f"{site.call.op}: the rule made shape {came}")] * len(floating)
         return list(states)
 
     def _by_rule(self, site: Site, made: list[torch.Tensor]) -> list[Signal | Unknown]:
-        known = {name: self.state(tensor) for name, tensor in site.tensors.items()}
+        known = {name: self.state(tensor, op=site.call.op) for name, tensor in site.tensors.items()}
         for name, state in known.items():
             if isinstance(state, Unknown):
                 return [Unknown(state if state.startswith("behind ") else f"behind {name}: {state}")] * len(made)
@@ -157,7 +166,7 @@ class Propagation(Listener):
             return []
         signals = step.signals
         if all(signal.draws is not None for signal in signals.values()):
-            return [_drawn(step)]
+            return list(_drawn(step))
         rule = rule_of(step)
         if rule is None:
             raise Unpredictable(f"no rule for {site.call.attributes.get('function', site.call.op)!r}")
@@ -166,7 +175,7 @@ class Propagation(Listener):
 
     def step(self, site: Site, made: list[torch.Tensor]) -> Step:
         """The call as its rule sees it."""
-        known = {name: self.state(tensor) for name, tensor in site.tensors.items()}
+        known = {name: self.state(tensor, op=site.call.op) for name, tensor in site.tensors.items()}
         if self._overwritten is not None:
             known["input"] = Known(self._overwritten)
         op = op_of(site.function)
@@ -180,12 +189,48 @@ class Propagation(Listener):
             shapes=[tensor.shape for tensor in made],
         )
 
-    def state(self, tensor: torch.Tensor) -> Signal | Known | Unknown:
-        """What is known of a tensor that a call reads."""
-        if tensor in self._states:
-            found: Signal | Unknown = self._states[tensor]
-            return found
-        return Known(tensor)
+    def state(self, tensor: torch.Tensor, *, op: str = "") -> Signal | Known | Unknown:
+        """What is known of a tensor that a call of this op reads."""
+        found: Signal | Unknown | None = self._states.get(tensor)
+        if found is None:
+            return Known(tensor)
+        is_index = not _is_signal(tensor) and op not in READS_MASKS
+        return Known(tensor) if is_index and getattr(found, "draws", None) is None else found
+
+    def aside(self, function: Callable[..., Any], operands: Operands | None, output: Any) -> None:
+        """Random numbers and masks that depend on the data are signals too."""
+        if not isinstance(output, torch.Tensor) or output.is_meta:
+            return
+        try:
+            state = self._beside(function, operands, output)
+        except Unpredictable as found:
+            state = Unknown(str(found))
+        except Exception as error:  # no rule may bring down the model that runs
+            name = getattr(function, "__name__", "a function")
+            state = Unknown(f"{name}: the rule does not fit this call ({type(error).__name__}: {error})")
+        if state is not None:
+            self._states[output] = state
+
+    def _beside(
+        self, function: Callable[..., Any], operands: Operands | None, output: torch.Tensor
+    ) -> Signal | Unknown | None:
+        if operands is None:
+            return random_numbers(function.__name__, output)
+        if operands.op.name == "bernoulli":
+            return bernoulli(operands.arguments, output)
+        states = {name: self._states[tensor] for name, tensor in operands.tensors.items() if tensor in self._states}
+        if not states or (operands.names and not operands.calls):
+            return None  # noise on a weight is a weight, and holds for all samples
+        site = site_of(function, operands)
+        step = self.step(site, [output])
+        if any(isinstance(state, Unknown) for state in states.values()):
+            return Unknown(f"{operands.op.name}: a mask made of what is not known")
+        if _is_signal(output):
+            return self.predicted(site, [output])[0]
+        if all(state.draws is not None for state in states.values()):
+            (found,) = _drawn(step)
+            return found if found.shape == output.shape else None
+        return mask_of(operands.op.name, {**operands.arguments, **states})
 
     def _embedded(self, site: Site, step: Step) -> list[Signal | Unknown]:
         ids = next(tensor for name, tensor in site.tensors.items() if not tensor.is_floating_point())

@@ -147,9 +147,13 @@ class Signal:
 
     @property
     def width(self) -> float:
-        """Features that one sample has, at one position where positions are many."""
-        positions = self.kernel.num_positions if len(self.kernel.grid) == 1 else 1
-        return self.base_mean.numel() / (self.shape[0] * positions)
+        """Features that one sample has, at one position where positions are many; of a map, at all of them."""
+        if len(self.kernel.grid) != 1:
+            return self.base_mean.numel() / self.shape[0]
+        lines = self.sites
+        for axis, stride in enumerate(lines.stride()):
+            lines = lines.narrow(axis, 0, min(1, lines.shape[axis])) if stride == 0 else lines
+        return self.base_mean.numel() / max(len(torch.unique(lines)), 1)
 
     @property
     def unevenness_of_sums(self) -> float:
@@ -167,7 +171,8 @@ class Signal:
     def with_draws(self, draws: torch.Tensor) -> "Signal":
         """The signal that these draws are of."""
         sites = self.sites if draws.shape[1:] == self.shape else _sites_for(self.sites, draws.shape[1:])
-        mean, var = draws.mean(0), draws.var(0, correction=0)
+        values = draws.float()
+        mean, var = values.mean(0), values.var(0, correction=0)
         return Signal(base_mean=mean, base_var=var, sites=sites, kernel=self.kernel, draws=draws)
 
     def mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Signal":

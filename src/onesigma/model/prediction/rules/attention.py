@@ -264,9 +264,12 @@ def _ordered(x: Signal, axes: str, order: list[str]) -> Signal:
     return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel)
 
 
-def _largest(step: Step) -> Signal:
+def _largest(step: Step) -> list[Signal]:
     """topk and sort: the order decides, so it is drawn; which came first in the running pass is not looked at."""
-    return drawn(step.signal()).mapped(lambda draw: step.again(input=draw)[0])
+    x = drawn(step.signal())
+    assert x.draws is not None
+    values, places = zip(*(step.again(input=draw) for draw in x.draws), strict=True)
+    return [x.with_draws(torch.stack(values)), x.with_draws(torch.stack(places))]
 
 
 ATTENTION: Mapping[str, Rule] = {

@@ -114,7 +114,8 @@ def _elementwise(x: Signal, *, factor: torch.Tensor, shift: torch.Tensor) -> Sig
     var = (x.base_var * factor.square()).expand(shape)
     made = x.fresh(mean, var, sites=x.sites.expand(shape))
     if bool((factor == 1).all()):
-        return replace(made, terms=x.sources)
+        leveled = x.leveled and not bool(shift.any())
+        return replace(made, terms=x.sources, leveled=leveled, key=x.key if not bool(shift.any()) else made.key)
     return replace(made, kernel=_turned(x, factor))
 
 

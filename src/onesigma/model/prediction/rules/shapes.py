@@ -1,11 +1,13 @@
 """What moves elements and computes nothing: the call itself is made on means, variances and sites."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from onesigma.model.prediction.kernel import Kernel, blended
+from onesigma.model.prediction.laws import Function
 from onesigma.model.prediction.rules.linear import grid_sites
 from onesigma.model.prediction.signal import Known, Signal
 from onesigma.model.prediction.step import Rule, Step
@@ -77,7 +79,12 @@ def _filled(step: Step) -> Signal:
     """masked_fill: what is filled in does not vary."""
     x = step.signal().plain
     mask = step.known.get("mask") or step.known.get("1")
-    if not isinstance(mask, Known):
+    if isinstance(mask, Signal):
+        value = step.arguments.get("value", step.arguments.get("2"))
+        if not isinstance(value, (int, float)):
+            raise Unpredictable("masked_fill: the mask depends on the data")
+        return _chosen(mask, torch.tensor(float(value)), step.known["input"])
+    if mask is None or not isinstance(step.known["input"], Signal):
         raise Unpredictable("masked_fill: the mask depends on the data")
     mean = step.again(input=x.base_mean)
     var = x.base_var.expand(mean.shape).masked_fill(mask.value.expand(mean.shape), 0.0)
@@ -91,8 +98,10 @@ def _triangle(step: Step) -> Signal:
 
 def _where(step: Step) -> Signal:
     condition = step.known.get("condition")
-    if not isinstance(condition, Known):
-        raise Unpredictable("where: the condition depends on the data")
+    if isinstance(condition, Signal):
+        return _chosen(condition, _option(step, "input"), _option(step, "other"))
+    if condition is None:
+        raise Unpredictable("where: the condition is no tensor")
     sides = [_side(step, name) for name in ("input", "other")]
     signals = [side for side in sides if isinstance(side, Signal)]
     means = [side.mean if isinstance(side, Signal) else side for side in sides]
@@ -101,6 +110,50 @@ def _where(step: Step) -> Signal:
     var = torch.where(condition.value, variances[0], variances[1])
     main = max(signals, key=lambda signal: signal.base_mean.numel()).plain
     return Signal(base_mean=mean, base_var=var, sites=main.sites.expand(mean.shape), kernel=main.kernel)
+
+
+def _option(step: Step, name: str) -> Signal | torch.Tensor:
+    found = step.known.get(name)
+    return found if isinstance(found, Signal) else step.value(name) if found is not None else _side(step, name)
+
+
+def _chosen(mask: Signal, first: Signal | torch.Tensor, second: Signal | Known | torch.Tensor) -> Signal:
+    """The first where the mask is 1, else the second: a function of what all are made of, or a mixture."""
+    second = second.value.float() if isinstance(second, Known) else second
+    options = [option for option in (first, second) if isinstance(option, Signal)]
+    values = [_as_function(option, mask) for option in (first, second)]
+    if options and None not in values:
+        decides = mask.function or _itself
+        return replace(
+            mask,
+            function=lambda x: torch.where(decides(x) > 0.5, values[0](x), values[1](x)),  # type: ignore[misc]
+            raw=None,
+            draws=None,
+        )
+    p = mask.mean.clamp(0, 1)
+    means = [option.mean if isinstance(option, Signal) else option for option in (first, second)]
+    variances = [option.var if isinstance(option, Signal) else torch.zeros(()) for option in (first, second)]
+    mean = p * means[0] + (1 - p) * means[1]
+    var = p * variances[0] + (1 - p) * variances[1] + p * (1 - p) * (means[0] - means[1]).square()
+    main = max((*options, mask), key=lambda signal: signal.base_mean.numel()).plain
+    return Signal(base_mean=mean, base_var=var, sites=main.sites.expand(mean.shape), kernel=main.kernel)
+
+
+def _itself(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def _as_function(option: Signal | torch.Tensor, mask: Signal) -> Function | None:
+    """Of what the mask is made of, where it is one."""
+    if not isinstance(option, Signal):
+        return (lambda x: torch.full_like(x, float(option))) if option.numel() == 1 else None
+    if option.key is mask.key and option.shape == mask.shape:
+        return option.function or _itself
+    if option.function is None and list(option.sources) == [mask.key] and option.shape == mask.shape:
+        factor = option.sources[mask.key][0]
+        if torch.equal(option.base_mean, mask.base_mean * factor):
+            return lambda x: x * factor
+    return None
 
 
 def _side(step: Step, name: str) -> Signal | torch.Tensor:
