@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from onesigma.rules import RULES, Levels, Rule
+from onesigma.workflows import audit
 
 __all__ = ["main", "pages"]
 
@@ -17,13 +18,14 @@ FOLDER = Path(__file__).parents[1] / "docs" / "rules"
 def pages() -> Mapping[str, str]:
     """File name → text."""
     found = {f"{rule.code}.md": f"# {rule.code} {rule.name}\n\n{rule.page.strip()}\n" for rule in RULES.values()}
-    return {"index.md": _index(), **found}
+    return {"index.md": _index(), **found, f"{audit.CODE}.md": audit.PAGE}
 
 
 def _index() -> str:
     head = "# Rules\n\nMade by `scripts/rule_pages.py` from the rules' own docstrings.\n\n"
     rows = ["| code | name | info | warning | error | fires when |", "| --- | --- | --- | --- | --- | --- |"]
-    return head + "\n".join([*rows, *(_row(rule) for rule in RULES.values())]) + "\n"
+    tail = f"\nWith `--audit RECIPE` there is [{audit.CODE}]({audit.CODE}.md) off-recipe, too.\n"
+    return head + "\n".join([*rows, *(_row(rule) for rule in RULES.values())]) + "\n" + tail
 
 
 def _row(rule: Rule) -> str:

@@ -217,3 +217,73 @@ def test_statistics_are_held_against_data(place: Path, capsys: pytest.CaptureFix
 def test_a_model_without_data_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check", f"{place}/net.py:build") == 2
     assert "--data is missing" in capsys.readouterr().err
+
+
+AUDITED = """
+import torch
+from torch import nn
+
+
+def _lecun(layer):
+    if isinstance(layer, nn.Linear):
+        nn.init.normal_(layer.weight, std=layer.in_features ** -0.5)
+        nn.init.zeros_(layer.bias)
+
+
+def build(num_features, num_classes):
+    return nn.Sequential(nn.Linear(num_features, 64), nn.Tanh(), nn.Linear(64, num_classes)).apply(_lecun)
+
+
+def twice(num_features, num_classes):
+    model = build(num_features, num_classes)
+    nn.init.normal_(model[0].weight)
+    return model
+
+
+def wiped(num_features, num_classes):
+    model = nn.Sequential(nn.BatchNorm1d(num_features), nn.Linear(num_features, num_classes))
+    model.to_empty(device="cpu").apply(_lecun)
+    nn.init.ones_(model[0].weight)
+    nn.init.zeros_(model[0].bias)
+    model[0].running_mean.zero_()
+    model[0].running_var.fill_(1)
+    return model
+
+
+def lost(num_features, num_classes):
+    model = nn.Sequential(nn.Linear(num_features, 64), nn.Tanh(), nn.Linear(64, num_classes)).apply(_lecun)
+    nn.utils.parametrizations.weight_norm(model[0])
+    nn.init.zeros_(model[0].weight)
+    return model
+
+
+def uncut(num_features, num_classes):
+    model = build(num_features, num_classes)
+    with torch.no_grad():
+        model[0].weight[0, 0] = 3.0
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "kinds"),
+    [("build", set()), ("twice", {"doubly-set"}), ("wiped", {"wiped-buffer"}), ("lost", {"lost-under-weight-norm"}),
+     ("uncut", {"no-op-truncation"})],
+)  # fmt: skip
+def test_the_audit_sees_how_the_factory_builds(
+    place: Path, capsys: pytest.CaptureFixture[str], factory: str, kinds: set[str]
+) -> None:
+    (place / "audited.py").write_text(AUDITED)
+    code = run(
+        "check", f"{place / 'audited.py'}:{factory}", "--data", place / "wine.csv", "--target", "cultivar",
+        "--audit", "lecun", "--truncated", 5, "--select", "NUM901", "--format", "json",
+    )  # fmt: skip
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert {finding["name"] for finding in findings if finding["code"] == "INI207"} == kinds
+    assert (code == 1) == bool(kinds)
+
+
+def test_truncated_without_audit_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run("check", f"{place / 'net.py'}:build", "--data", place / "wine.csv", "--truncated", 3)
+    assert code == 2
+    assert "--audit" in capsys.readouterr().err

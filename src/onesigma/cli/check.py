@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
 from onesigma.rules import Config
 from onesigma.workflows import Problem, Repair, check_table, check_weights, problem_from_file, repair
-from onesigma.workflows.audit import audited
+from onesigma.workflows.audit import History, audited
 from onesigma.workflows.check import SAMPLE_ROWS
 
 __all__ = ["check"]
@@ -58,6 +59,10 @@ def check(
     audit: Annotated[
         str | None,
         typer.Option(help="Hold the initial weights against this recipe: gpt2, llama, deepnorm, kaiming, xavier, …"),
+    ] = None,
+    truncated: Annotated[
+        float | None,
+        typer.Option(help="With --audit: no weight may lie further out than this many std.", show_default=False),
     ] = None,
     select: Annotated[str, typer.Option(help="Codes or prefixes to judge by: INI,ACT301.")] = "",
     ignore: Annotated[str, typer.Option(help="Codes or prefixes to leave out; INI:head.* at these layers.")] = "",
@@ -111,6 +116,7 @@ def check(
         onesigma check my_model.py:build --data wine.csv --baseline onesigma-baseline.json --write-baseline
         onesigma check my_model.py:build --data wine.csv --baseline onesigma-baseline.json
         onesigma check weights.safetensors                    # nothing is run: NaN, statistics, dead and equal units
+        onesigma check my_model.py:build --data wine.csv --audit gpt2 --truncated 3
         onesigma check --stats inputs.json new_trips.parquet
     """
     if stats is not None:
@@ -139,11 +145,14 @@ def check(
         raise ConfigError("--norm changes what the model computes; say that you want it: --norm before --unsafe-fixes.")
     if fix and audit is not None:
         raise ConfigError("--audit looks at the weights as they came, --fix draws new ones; ask for one of them.")
+    if truncated is not None and audit is None:
+        raise ConfigError("--truncated says what --audit asks of the weights; add --audit RECIPE.")
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.
     torch.manual_seed(seed)
-    network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
+    with History() if audit is not None else nullcontext() as history:
+        network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
     done: Repair | None = None
     if fix:
         with Console(stderr=True).status("measure") as status:
@@ -155,7 +164,8 @@ def check(
     else:
         report = check_table(network, problem, seed=seed, **judging)
         if audit is not None:
-            report = audited(report, network, problem.sample(SAMPLE_ROWS, seed=seed).batch(), recipe=audit)
+            sample = problem.sample(SAMPLE_ROWS, seed=seed).batch()
+            report = audited(report, network, sample, recipe=audit, truncated=truncated, history=history)
     report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=asked.fail_on)
     report = _accepting(report, asked, write=write_baseline)
     _show(report, format=format)

@@ -1,28 +1,37 @@
 """`audit`: the misfits between a model's weights and its recipe, as findings of a report."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
 
 from onesigma._typing import Batches
-from onesigma.init.audit import Misfit
 from onesigma.init.audit import audit as find_misfits
+from onesigma.init.history import History
+from onesigma.init.misfit import KINDS, Misfit
 from onesigma.report.report import Report
 from onesigma.rules import Finding
 
-__all__ = ["CODE", "PAGE", "audit", "audited"]
+__all__ = ["CODE", "PAGE", "History", "audit", "audited"]
 
 CODE = "INI207"
 
-PAGE = """# INI207 off-recipe
+
+def _kinds() -> str:
+    return "\n".join(f"* `{kind}`: {meaning}" for kind, meaning in KINDS.items())
+
+
+PAGE = f"""# INI207 off-recipe
 
 With `--audit RECIPE` only: no pass over data can tell what an initialization was meant to be.
 
 ## What it measures
 
 For every weight the std that the recipe asks for, by the role and depth that the graph gives it, beside the one found.
-The finding has the kind of misfit for a name: unset, unscaled-residual-writer, wrong-projection-scaled,
-packed-projections, fan-of-a-shard, no-op-truncation, identical-tensors, lost-under-weight-norm, off-recipe.
+While the factory builds the model, every write to a tensor is noted as well: by `torch.nn.init`, by `normal_` and its
+like, by copies. The finding has the kind of misfit for a name:
+
+{_kinds()}
 
 ## Why it matters
 
@@ -48,21 +57,35 @@ docs/initialize.md; Radford et al. 2019, section 2.3 (residual writers by 1/√(
 
 
 def audit(
-    model: nn.Module, batches: Batches, *, recipe: str = "kaiming", truncated: float | None = None
+    model: nn.Module | Callable[[], nn.Module],
+    batches: Batches,
+    *,
+    recipe: str = "kaiming",
+    truncated: float | None = None,
+    history: History | None = None,
 ) -> tuple[Finding, ...]:
     """One finding per weight that is not what `recipe` says; see `onesigma.init.audit.audit`.
 
     Example:
         >>> import torch
-        >>> audit(nn.Linear(64, 64), torch.randn(4, 64))[0].name
+        >>> audit(lambda: nn.Linear(64, 64), torch.randn(4, 64))[0].name
         'unset'
     """
-    return tuple(map(_finding, find_misfits(model, batches, recipe=recipe, truncated=truncated)))
+    return tuple(map(_finding, find_misfits(model, batches, recipe=recipe, truncated=truncated, history=history)))
 
 
-def audited(report: Report, model: nn.Module, batches: Batches, *, recipe: str) -> Report:
+def audited(
+    report: Report,
+    model: nn.Module,
+    batches: Batches,
+    *,
+    recipe: str,
+    truncated: float | None = None,
+    history: History | None = None,
+) -> Report:
     """The report with the findings of the audit behind its own."""
-    return replace(report, findings=(*report.findings, *audit(model, batches, recipe=recipe)))
+    found = audit(model, batches, recipe=recipe, truncated=truncated, history=history)
+    return replace(report, findings=(*report.findings, *found))
 
 
 def _finding(misfit: Misfit) -> Finding:
