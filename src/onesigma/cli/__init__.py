@@ -8,23 +8,14 @@ import typer
 from rich.console import Console
 
 from onesigma._errors import OnesigmaError
+from onesigma.cli._commands import Commands
 from onesigma.cli._version import print_version
-from onesigma.cli.apply import apply
-from onesigma.cli.check import check
-from onesigma.cli.compare import compare
-from onesigma.cli.demo import demo
-from onesigma.cli.explain import explain
-from onesigma.cli.fold import fold
-from onesigma.cli.gain import gain
-from onesigma.cli.initialize import initialize
-from onesigma.cli.merge import merge
-from onesigma.cli.rules import rules
-from onesigma.cli.standardize import standardize
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="onesigma",
+    cls=Commands,
     help="Keeps the signals of a PyTorch network at unit scale: measure, judge, repair, prove.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -41,10 +32,6 @@ def onesigma(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere."),
 ) -> None:
     """Keeps the signals of a PyTorch network at unit scale: measure, judge, repair, prove."""
-
-
-for command in (check, initialize, standardize, apply, merge, fold, gain, rules, explain, compare, demo):
-    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
