@@ -1,5 +1,7 @@
 """The public names, and what `import onesigma` must not load."""
 
+import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -25,6 +27,34 @@ def test_the_promised_names_are_there() -> None:
     assert all(hasattr(onesigma, name) for name in onesigma.__all__)
     assert {"insert_", "strip_biases_"} <= set(onesigma.norm.__all__)
     assert {"StandardScaler", "MinMaxScaler", "load"} <= set(onesigma.inputs.__all__)
+
+
+@pytest.mark.parametrize("package", ["", ".inputs"])
+def test_names_imported_when_asked_are_those_the_type_checker_sees(package: str) -> None:
+    module = importlib.import_module(f"onesigma{package}")
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    (seen,) = (node for node in tree.body if isinstance(node, ast.If))
+    names = {alias.name for line in seen.body if isinstance(line, ast.ImportFrom) for alias in line.names}
+    assert names == set(vars(module)["_places"]) | set(vars(module)["_rooms"])
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match=f"module 'onesigma{package}' has no attribute 'Standardizer'"):
+        _ = module.Standardizer
+
+
+def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported() -> None:
+    code = "import onesigma.measure.watcher, onesigma.inputs.standardize as f; print(onesigma.measure.__name__, f)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("measure <function standardize")
+
+
+def test_a_pass_over_a_table_loads_no_torch() -> None:
+    code = (
+        "import sys, onesigma; from onesigma.inputs import StandardScaler; "
+        "onesigma.standardize({'a': [1.0, 2.0]}).transform([[1.5]]); StandardScaler().fit([[1.0], [2.0]]); "
+        "print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "False\n"
 
 
 def test_import_loads_no_engine_and_no_optional_dependency() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from onesigma.report.report import Report
 from onesigma.rules import Finding
-from onesigma.workflows import check
+from onesigma.workflows.check import check
 
 from .registry import Case, Fault
 from .rivals import RIVALS

@@ -8,7 +8,7 @@ from torch import nn
 from onesigma.model.edits import Edit, Edits
 from onesigma.report.mended import edits_diff, lines_to_paste, mended
 from onesigma.report.report import Report
-from onesigma.workflows import check
+from onesigma.workflows.check import check
 
 X = torch.randn(256, 10, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(256) % 3

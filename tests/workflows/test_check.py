@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from onesigma._errors import CaptureError, ConfigError
 from onesigma.model.state import fingerprint
-from onesigma.workflows import check
+from onesigma.workflows.check import check
 
 X = torch.randn(256, 10, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(256) % 3

@@ -12,7 +12,7 @@ import onesigma
 from onesigma._errors import BatchError
 from onesigma.cli import main
 from onesigma.report.report import Report
-from onesigma.workflows import check_weights
+from onesigma.workflows.check import check_weights
 
 
 def trained() -> nn.Sequential:

@@ -5,7 +5,9 @@ from sklearn.datasets import load_wine
 from torch import nn
 
 from onesigma.model.state import fingerprint
-from onesigma.workflows import Problem, check_table, problem_from_arrays, repair
+from onesigma.workflows.check import check_table
+from onesigma.workflows.problem import Problem, problem_from_arrays
+from onesigma.workflows.repair import repair
 from onesigma.workflows.training import accuracy, train
 
 

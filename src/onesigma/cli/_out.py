@@ -10,7 +10,8 @@ import torch
 
 from onesigma._errors import OutputError
 from onesigma.report.mended import edits_diff
-from onesigma.workflows import Problem, Repair
+from onesigma.workflows.problem import Problem
+from onesigma.workflows.repair import Repair
 
 __all__ = ["write_atomically", "write_repair"]
 

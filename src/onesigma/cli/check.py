@@ -22,9 +22,10 @@ from onesigma.measure import SUFFIXES
 from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
 from onesigma.rules import Config
-from onesigma.workflows import Problem, Repair, check_table, check_weights, problem_from_file, repair
 from onesigma.workflows.audit import History, audited
-from onesigma.workflows.check import SAMPLE_ROWS
+from onesigma.workflows.check import SAMPLE_ROWS, check_table, check_weights
+from onesigma.workflows.problem import Problem, problem_from_file
+from onesigma.workflows.repair import Repair, repair
 
 __all__ = ["check"]
 

@@ -1,6 +1,7 @@
 """This machine: threads or processes, with nothing to install."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -10,7 +11,6 @@ from pickle import PicklingError
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import torch
 
 from onesigma._errors import ConfigError, EngineError
 from onesigma.engines.protocol import tree_merged
@@ -108,12 +108,16 @@ def _context() -> Any:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["onesigma"])  # Imported once, not by every process.
+    # What is in use here is imported once, not by every process.
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith("onesigma.")])
     return context
 
 
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # The processes are the threads.
+    # The processes are the threads.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
 import numba
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from onesigma.numbers.tensors import num_threads
 
 __all__ = ["RowMap", "any_infinity", "fits_compiled", "has_infinity", "map_blocks", "standardize_compiled"]
 
@@ -55,7 +56,7 @@ def _any_in_threads(run: Callable[[_T], bool], tasks: list[_T], *, size: int) ->
         with np.errstate(all="ignore"):
             return any(run(task) for task in tasks[first::step])
 
-    threads = min(torch.get_num_threads(), len(tasks)) if size >= _LARGE else 1
+    threads = min(num_threads(), len(tasks)) if size >= _LARGE else 1
     if threads < 2:
         return run_share(0, 1)
     with ThreadPoolExecutor(threads) as pool:

@@ -5,7 +5,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -14,13 +14,15 @@ from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from onesigma._errors import ConfigError, NotFittedError
 from onesigma.inputs.affine import Affine
 from onesigma.inputs.file import canonical, read_document, write_document
-from onesigma.inputs.layer import Standardize
 from onesigma.inputs.persistence import document_of, naming, read_parameters, read_provenance
 from onesigma.inputs.provenance import Provenance, joined, plain
 from onesigma.inputs.readout import Readout
 from onesigma.inputs.records import FIELDS, columns_from_rows, rows_of_columns
 from onesigma.inputs.tables import column_names, default_names, map_table, measure, new_table, seen_table
 from onesigma.numbers.columns import Columns
+
+if TYPE_CHECKING:
+    from onesigma.inputs.layer import Standardize
 
 __all__ = ["ColumnScaler", "UnfittedScalerError"]
 
@@ -128,13 +130,15 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         content = [self.kind, self._map_parameters(), self.columns_.fingerprint]
         return hashlib.sha256(canonical(content)).hexdigest()[:32]
 
-    def to_module(self, *, axis: int = -1, count_out_of_range: bool = False) -> Standardize:
+    def to_module(self, *, axis: int = -1, count_out_of_range: bool = False) -> "Standardize":
         """The same map as a layer, bit for bit; see `Standardize`.
 
         Args:
             axis: Where the columns lie in the input: −1, or 1 for images (N, C, H, W).
             count_out_of_range: Whether the layer counts values outside of what was seen here.
         """
+        from onesigma.inputs.layer import Standardize  # torch is loaded for those who ask for a layer
+
         self._check_fitted()
         return Standardize(
             self.affine,

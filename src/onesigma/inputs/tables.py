@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, validate_data
@@ -13,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from onesigma.inputs.affine import STATISTICS, Affine
 from onesigma.numbers.columns import Columns
 from onesigma.numbers.moments import Moments
+from onesigma.numbers.tensors import is_tensor, tensor_array
 
 __all__ = [
     "column_names",
@@ -152,7 +152,4 @@ def _zeros(num_rows: int, stored: npt.NDArray[Any], weights: npt.NDArray[np.floa
 
 def _host_array(x: Any) -> Any:
     """A tensor as an array, from whatever device; bfloat16 fits in float32."""
-    if not isinstance(x, torch.Tensor):
-        return x
-    x = x.detach().cpu()
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    return tensor_array(x) if is_tensor(x) else x

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from onesigma.norm.twofold import mean_and_variance
-from onesigma.numbers.arrays import tensor_array
 from onesigma.numbers.kernel import Array
 from onesigma.numbers.moments import Moments
 from onesigma.numbers.sums import Sums
 from onesigma.numbers.tally import Tally
+from onesigma.numbers.tensors import tensor_array
 
 __all__ = ["Channels", "Reading", "Scratch", "as_table"]
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from onesigma._errors import SourceError
+from onesigma.numbers.tensors import is_tensor, tensor_array
 
 __all__ = ["Flat", "flatten"]
 
@@ -45,7 +45,7 @@ def flatten(values: Any, *, weights: Any = None) -> Flat:
     Raises:
         SourceError: Text and other columns that hold no numbers, more than one dimension, or unfit weights.
     """
-    if isinstance(values, torch.Tensor):
+    if is_tensor(values):
         values = tensor_array(values)
     if isinstance(values, pa.Array | pa.ChunkedArray):
         array, kind, divisor, valid = _arrow(values)
@@ -65,16 +65,8 @@ def flatten(values: Any, *, weights: Any = None) -> Flat:
     return Flat(array, kind, divisor, lost, checked[valid])
 
 
-def tensor_array(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as an array without rounding; on the CPU without a copy, but for bfloat16."""
-    tensor = tensor.detach().cpu()
-    if tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
-        tensor = tensor.float()  # NumPy has neither; every value of both is a float32
-    return tensor.resolve_neg().numpy()
-
-
 def _checked_weights(weights: Any, size: int) -> np.ndarray:
-    if isinstance(weights, torch.Tensor):
+    if is_tensor(weights):
         weights = tensor_array(weights)
     array = np.asarray(weights)
     if array.dtype.kind == "b":

@@ -2,21 +2,23 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import torch
 
 from onesigma._errors import ScalerFileError, SourceError
-from onesigma.numbers.arrays import Flat, flatten, tensor_array
+from onesigma.numbers.arrays import Flat, flatten
 from onesigma.numbers.axes import Axes, axis_names, kept_axes, kept_columns
-from onesigma.numbers.device import is_on_device, tally_of_tensor
 from onesigma.numbers.exact import Reader, encode_int
 from onesigma.numbers.histogram import histograms
 from onesigma.numbers.moments import Moments
 from onesigma.numbers.sums import Sums
 from onesigma.numbers.tables import array_names, check_known, is_plain, named_columns
 from onesigma.numbers.tally import Tally
+from onesigma.numbers.tensors import is_on_device, is_tensor, tensor_array
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Columns"]
 
@@ -71,7 +73,7 @@ class Columns(Mapping[str, Moments]):
             SourceError: The shape does not fit, a column is missing, or it holds no numbers.
         """
         chosen = None if names is None else list(names)
-        if isinstance(table, torch.Tensor):
+        if is_tensor(table):
             if table.device.type != "cpu" and weights is None and is_on_device(table):
                 return cls._of_tensor(table, array_names(table, chosen))
             table = tensor_array(table)
@@ -99,7 +101,7 @@ class Columns(Mapping[str, Moments]):
             >>> [moments.mean for moments in Columns.of_axes(images, "C", dims="NCHW").values()]
             [7.5, 11.5, 15.5]
         """
-        if isinstance(array, torch.Tensor):
+        if is_tensor(array):
             array = tensor_array(array)
         kept = kept_axes(array.shape, axes, dims=dims)
         chosen = axis_names(array.shape, kept) if names is None else list(names)
@@ -120,7 +122,9 @@ class Columns(Mapping[str, Moments]):
         return cls._of_cells(cells, (Tally.of([table]),) if names else ())
 
     @classmethod
-    def _of_tensor(cls, table: torch.Tensor, names: list[str]) -> Self:
+    def _of_tensor(cls, table: "torch.Tensor", names: list[str]) -> Self:
+        from onesigma.numbers.device import tally_of_tensor  # computes with torch, which is there with the tensor
+
         cells = {name: _Cell(0, column, "number", 1, 0) for column, name in enumerate(names)}
         return cls._of_cells(cells, (tally_of_tensor(table),) if names else ())
 

@@ -3,20 +3,15 @@
 import numpy as np
 import torch
 
-from onesigma.numbers.arrays import tensor_array
 from onesigma.numbers.kernel import REACH, ROWS, SUMS, Array
 from onesigma.numbers.lanes import empty, new_lanes
 from onesigma.numbers.tally import Tally
+from onesigma.numbers.tensors import tensor_array
 
-__all__ = ["is_on_device", "tally_of_tensor"]
+__all__ = ["tally_of_tensor"]
 
 _CHUNK = 1 << 24  # values per turn: 128 MiB for each tensor of doubles
 _CUT = 1.5 * 2.0**32
-
-
-def is_on_device(table: torch.Tensor) -> bool:
-    """Whether a table's moments can be computed where it is: it holds floats, and the device has doubles."""
-    return table.is_floating_point() and table.ndim == 2 and table.device.type not in ("mps", "meta")
 
 
 def tally_of_tensor(table: torch.Tensor) -> Tally:

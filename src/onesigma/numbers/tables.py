@@ -1,13 +1,15 @@
 """Tables as columns by name, whatever holds them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from onesigma._errors import SourceError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["array_names", "check_known", "is_plain", "named_columns"]
 
@@ -33,7 +35,7 @@ def named_columns(table: Any, names: list[str] | None) -> dict[str, Any]:
     return {name: table[name] for name in names}
 
 
-def array_names(array: np.ndarray | torch.Tensor, names: list[str] | None) -> list[str]:
+def array_names(array: "np.ndarray | torch.Tensor", names: list[str] | None) -> list[str]:
     """The names of an array's columns: those given, or "x0", "x1", …
 
     Raises:

@@ -9,13 +9,13 @@ from threading import Lock
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from onesigma.numbers.digits import State, add_integers, add_lanes, carry, digits_value
 from onesigma.numbers.kernel import LANES, PADDING, REACH, ROWS, STEP, TILE, Array
 from onesigma.numbers.lanes import Lanes, empty, new_lanes, settle
 from onesigma.numbers.scans import clean, scan_doubles
 from onesigma.numbers.sweep import FIRST, sweep
+from onesigma.numbers.tensors import num_threads
 
 __all__ = ["Layout", "Tally"]
 
@@ -91,11 +91,11 @@ class Tally:
     def of(cls, tables: Sequence[Array]) -> Self:
         """The tally of tables beside one another, each of shape (rows, columns) and all of one dtype, on all threads.
 
-        Threads are those of `torch.get_num_threads()`; their number changes no bit.
+        Threads are those of `num_threads()`; their number changes no bit.
         """
         tally = cls.zero(_layout_of(tables[0].dtype), sum(table.shape[1] for table in tables))
         values = sum(table.size for table in tables)
-        threads = torch.get_num_threads() if values >= 2 * _LEAST else 1
+        threads = num_threads() if values >= 2 * _LEAST else 1
         jobs = list(_jobs(tally, tables, max(_LEAST, min(_PIECE, values // (2 * threads)))))
         if threads == 1 or len(jobs) == 1:
             for job in jobs:

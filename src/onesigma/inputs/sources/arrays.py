@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.reading import Reading, state_of
 from onesigma.inputs.sources.source import BLOCK_BYTES, Block, FileState, Piece, Sheet
+from onesigma.numbers.tensors import is_tensor, tensor_array
 
 __all__ = ["array_sheet", "as_block", "look", "record_sheet"]
 
@@ -64,9 +64,9 @@ def array_sheet(
     axis = columns_axis(array, axis=axis, name=name)
     num_columns = 1 if array.ndim == 1 else array.shape[axis]
     names = [f"x{index}" for index in range(num_columns)]
-    size = array.numel() if isinstance(array, torch.Tensor) else array.size
+    size = array.numel() if is_tensor(array) else array.size
     read = partial(_read, opened, axis, dict(zip(names, range(num_columns), strict=True)), bool(states))
-    width = array.element_size() if isinstance(array, torch.Tensor) else array.dtype.itemsize
+    width = array.element_size() if is_tensor(array) else array.dtype.itemsize
     piece = Piece(read=read, name=name, num_rows=size // max(num_columns, 1), num_bytes=size * width)
     return Sheet(name=name, schema=pa.schema([(column, kind) for column in names]), pieces=(piece,), states=states)
 
@@ -86,7 +86,7 @@ def columns_axis(array: Any, *, axis: int | None, name: str) -> int:
         return axis % int(array.ndim)
     if array.ndim <= 2:
         return int(array.ndim) - 1
-    if isinstance(array, torch.Tensor) and array.ndim >= 4:
+    if is_tensor(array) and array.ndim >= 4:
         return 1
     raise SourceError(f"{name}: which axis of shape {shape} holds the columns? Say axis=1 (channels first) or axis=-1.")
 
@@ -97,13 +97,10 @@ def arrow_type(array: Any, *, name: str) -> pa.DataType:
     Raises:
         SourceError: They are complex, text, objects, or wider than Arrow knows.
     """
-    if isinstance(array, torch.Tensor):
+    if is_tensor(array):
         if array.is_complex() or array.is_quantized:
             raise SourceError(f"{name}: values must be real numbers, got {array.dtype}; convert them first.")
-        try:
-            return pa.from_numpy_dtype(torch.empty(0, dtype=array.dtype).numpy().dtype)
-        except TypeError:  # NumPy has no bfloat16 and no float8; float32 holds both.
-            return pa.float32()
+        return pa.from_numpy_dtype(tensor_array(array.new_empty(0)).dtype)
     dtype = array.dtype.newbyteorder("=")
     if dtype.kind not in "biufmM" or dtype.itemsize > 8:
         raise SourceError(f"{name}: values must be real numbers of at most 64 bits, got {dtype}; convert them first.")
@@ -126,23 +123,22 @@ def _read(
 
 
 def _num_bytes(array: Any) -> int:
-    return int(array.numel() * array.element_size() if isinstance(array, torch.Tensor) else array.nbytes)
+    return int(array.numel() * array.element_size() if is_tensor(array) else array.nbytes)
 
 
 def _as_matrix(part: Any, axis: int, chosen: list[int] | None) -> Any:
     if part.ndim == 1:
         return part.reshape(-1, 1)
     if part.ndim > 2 or axis == 0:
-        last = torch.movedim if isinstance(part, torch.Tensor) else np.moveaxis
-        part = last(part, axis, -1).reshape(-1, part.shape[axis])
+        moved = part.movedim(axis, -1) if is_tensor(part) else np.moveaxis(part, axis, -1)
+        part = moved.reshape(-1, part.shape[axis])
     return part if chosen is None else part[:, chosen]
 
 
 def as_block(matrix: Any, names: Sequence[str]) -> Block:
     """Return a matrix as a block: detached, in native byte order, dates and masks as Arrow columns."""
-    if isinstance(matrix, torch.Tensor):
-        matrix = matrix.detach()
-        return matrix.to_dense() if matrix.layout != torch.strided else matrix
+    if is_tensor(matrix):
+        return matrix.detach().to_dense()
     if isinstance(matrix, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(matrix)
         columns = [pa.array(np.asarray(matrix[:, i].data), mask=mask[:, i]) for i in range(matrix.shape[1])]

@@ -1,5 +1,6 @@
 """The one door for tables: whatever it is, it comes out as a `Source`."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from numbers import Number
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources import images
@@ -25,6 +25,7 @@ from onesigma.inputs.sources.reading import Reading
 from onesigma.inputs.sources.source import Block, Sheet, Source, shard_of
 from onesigma.inputs.sources.streams import inputs_of, stream_sheet
 from onesigma.inputs.sources.tables import arrow_sheet, is_arrow, is_pandas, mapping_sheet, pandas_sheet
+from onesigma.numbers.tensors import is_tensor
 
 __all__ = ["open_source"]
 
@@ -116,9 +117,17 @@ def _described(source: Any) -> str:
     return kind.__name__ if shape is None else f"{kind.__name__} {tuple(shape)}"
 
 
+def _in_batches(table: Any) -> Any:
+    """A torch `Dataset` of known length as its batches; anything else as it is."""
+    data = sys.modules.get("torch.utils.data")
+    if data is None or not isinstance(table, data.Dataset) or not hasattr(table, "__len__"):
+        return table
+    return data.DataLoader(table, batch_size=_BATCH)
+
+
 def _look(table: Any, reading: Reading, *, name: str) -> Sheet:
     """Describe a table in memory."""
-    if isinstance(table, torch.Tensor | np.ndarray):
+    if isinstance(table, np.ndarray) or is_tensor(table):
         return _look_at_array(table, reading, name=name)
     if is_pandas(table):
         return pandas_sheet(table, name=name)
@@ -132,8 +141,7 @@ def _look(table: Any, reading: Reading, *, name: str) -> Sheet:
         return _sparse_sheet(table.tocsr(), name=name)
     if isinstance(table, tuple) and any(hasattr(part, "__array__") and np.ndim(part) for part in table):
         return _look(inputs_of(table, reading.field, name=name), reading, name=name)  # (x, y): one batch
-    if isinstance(table, torch.utils.data.Dataset) and hasattr(table, "__len__"):
-        table = torch.utils.data.DataLoader(table, batch_size=_BATCH)
+    table = _in_batches(table)
     if isinstance(table, list | tuple) and (array := _as_array(table)) is not None:
         return _look_at_array(array, reading, name=name)
     if hasattr(table, "__array__"):

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from onesigma._errors import OnesigmaError, SourceError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["BLOCK_BYTES", "Block", "FileState", "Piece", "Shard", "Sheet", "Source", "rows_per_block"]
 
@@ -18,7 +20,7 @@ BLOCK_BYTES = 8 << 20
 
 _WIDE_ROWS, _WIDE_BYTES = 2048, 32 << 20
 
-Block: TypeAlias = pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor
+Block: TypeAlias = "pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor"
 """Some rows: a record batch, or a matrix (rows, columns)."""
 
 

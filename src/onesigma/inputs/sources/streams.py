@@ -7,11 +7,11 @@ from numbers import Number
 from typing import Any
 
 import numpy as np
-import torch
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.reading import Reading
 from onesigma.inputs.sources.source import Piece, Sheet
+from onesigma.numbers.tensors import is_tensor
 
 __all__ = ["stream_sheet"]
 
@@ -105,10 +105,7 @@ def _of_mapping(batch: Mapping[Any, Any], field: str | int | None, *, name: str)
         if field in batch:
             return batch[field]
         raise SourceError(f"{name}: no field {field!r} in a batch; the fields are {', '.join(map(repr, batch))}.")
-    shapes = {
-        key: np.shape(value) if not isinstance(value, torch.Tensor) else tuple(value.shape)
-        for key, value in batch.items()
-    }
+    shapes = {key: tuple(value.shape) if is_tensor(value) else np.shape(value) for key, value in batch.items()}
     if all(len(shape) == 1 for shape in shapes.values()):
         return batch  # A small table: columns by name.
     if not any(shapes.values()):

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.columns import close_to, is_number, is_time, listed
 from onesigma.inputs.sources.door import open_source
 from onesigma.inputs.sources.source import Block, Source
+from onesigma.numbers.tensors import is_tensor
 
 __all__ = ["Table", "load_table", "matrix_of"]
 
@@ -83,8 +83,8 @@ def matrix_of(block: Block, places: Sequence[int]) -> npt.NDArray[np.float64]:
         array([[2.5, 1. ],
                [3.5, nan]])
     """
-    if isinstance(block, torch.Tensor):
-        return np.asarray(block[:, list(places)].cpu().to(torch.float64).numpy())
+    if is_tensor(block):
+        return np.asarray(block[:, list(places)].cpu().double().numpy())
     if isinstance(block, np.ndarray):
         return np.asarray(block[:, list(places)], dtype=np.float64)
     matrix = np.empty((block.num_rows, len(places)))
@@ -121,7 +121,7 @@ def _column(block: Block, place: int) -> Any:
     if isinstance(block, pa.RecordBatch):
         return block.column(place)
     values = block[:, place]
-    return pa.array(values.cpu().numpy() if isinstance(values, torch.Tensor) else np.ascontiguousarray(values))
+    return pa.array(values.cpu().numpy() if is_tensor(values) else np.ascontiguousarray(values))
 
 
 def _target(parts: Sequence[pa.Array], name: str) -> npt.NDArray[Any]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.ipc import slices
 from onesigma.inputs.sources.source import Piece, Sheet, rows_per_block
+from onesigma.numbers.tensors import is_tensor, tensor_array
 
 __all__ = ["arrow_sheet", "is_arrow", "is_pandas", "mapping_sheet", "pandas_sheet"]
 
@@ -121,9 +121,8 @@ def mapping_sheet(columns: Mapping[str, Any], *, name: str) -> Sheet:
 
 
 def _column(values: Any, *, name: str) -> pa.Array:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if is_tensor(values):
+        values = tensor_array(values)
     try:
         if isinstance(values, np.ma.MaskedArray):
             return pa.array(values.data, mask=np.ma.getmaskarray(values))
