@@ -1,9 +1,9 @@
 """Measuring: one forward and one backward pass over a model, in numbers. `measure` is the verb."""
 
-from onesigma.measure.contrasts import contrasted
+from onesigma.measure.contrasts import contrasted, measure_contrasted
 from onesigma.measure.losses import criterion_of
 from onesigma.measure.passes import measure
 from onesigma.measure.states import measure_state
 from onesigma.measure.weight_files import SUFFIXES, load_weights
 
-__all__ = ["SUFFIXES", "contrasted", "criterion_of", "load_weights", "measure", "measure_state"]
+__all__ = ["SUFFIXES", "contrasted", "criterion_of", "load_weights", "measure", "measure_contrasted", "measure_state"]

@@ -1,58 +1,118 @@
 """The same batch under other circumstances: in eval mode, twice over, and its first row among other rows."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from onesigma._typing import Loss
 from onesigma.measure.losses import Criterion, criterion_of
+from onesigma.measure.passes import measured
 from onesigma.model.batches import Batch, tensors_in
 from onesigma.model.names import unwrapped
+from onesigma.model.ops import bound_arguments, op_of
 from onesigma.model.state import preserved, random_state_preserved
 from onesigma.model.trace import Trace
 
-__all__ = ["contrasted"]
+__all__ = ["contrasted", "measure_contrasted"]
 
 _MOST_ROWS = 8
 _SHARE = 8  # one part in so many of the batch: these passes cost little beside the one that is measured
 # Half of a float's digits: another company of rows may change the order of sums, and so the last bits.
 _DIGITS = 0.5
 
+# What the first row became in some pass: per tensor of the output.
+FirstRow = tuple[torch.Tensor, ...]
 
-def contrasted(trace: Trace, model: nn.Module, batch: Batch, *, loss: Loss | str | None = None) -> Trace:
+
+def measure_contrasted(model: nn.Module, batch: Batch, *, loss: Loss | str | None = None) -> Trace:
+    """`contrasted(measure(…), …)`; a first row that comes out as in the measured pass needs no further company."""
+    rows: list[FirstRow] = []
+    trace = measured(
+        model, batch, loss=loss, look=lambda output: rows.append(_first_row(output, num_rows=batch.num_samples))
+    )
+    return contrasted(trace, model, batch, loss=loss, rows=rows)
+
+
+def contrasted(
+    trace: Trace, model: nn.Module, batch: Batch, *, loss: Loss | str | None = None, rows: Sequence[FirstRow] = ()
+) -> Trace:
     """The trace with `loss.in_eval`, `loss.doubled` and `coupling`, from a few forward passes more.
 
     In eval mode, on at most 16 rows: whether the answer for the first row depends on the rows beside it, and whether
     the loss of rows given twice is twice the loss. On the whole batch, but only for a model in training mode whose
     batch norms have tracked something: the loss in eval mode. What cannot be tried, as with inputs that are not rows
     alone, stays None. The model is left bit for bit as it was.
+
+    Args:
+        trace: Of this batch.
+        model: As it was measured.
+        batch: What `measure` was given.
+        loss: As `measure` was given it.
+        rows: What the first row became among all rows of the batch, in any mode.
     """
     target, criterion = unwrapped(model), criterion_of(loss)
-    record, coupling = trace.loss, trace.coupling
+    record, seen = trace.loss, list(rows)
     if record is not None and trace.training and _has_tracked(trace):
-        value = _tried(lambda: _loss_of(target, batch.owned_by(target), criterion=criterion), target)
-        record = replace(record, in_eval=value)
+        found = _tried(lambda: _loss_and_row(target, batch.owned_by(target), criterion=criterion), target)
+        record = replace(record, in_eval=None if found is None else found[0])
+        seen += [] if found is None else [found[1]]
     parts = _companies(batch.owned_by(target))
     if parts is None:
         return replace(trace, loss=record)
-    part, other = parts
-    outputs = _tried(lambda: _runs(target, part, other), target)
-    if outputs is not None:
-        coupling = _coupling(*outputs, rows=part.num_samples)
+    calls = _LossCall()
+    output = _tried(lambda: _run(target, parts[0], watched_by=calls), target)
+    if output is None:
+        return replace(trace, loss=record)
+    if record is not None:
+        growth = _tried(lambda: _growth(target, parts[0], output, criterion=criterion, calls=calls), target)
+        record = replace(record, doubled=None if growth is None else record.value * growth)
+    coupling = _coupling_of(target, parts, output, seen=seen)
     if coupling and _compares_rows(trace, batch.num_samples):
         coupling = trace.coupling
+    return replace(trace, loss=record, coupling=coupling)
+
+
+def _coupling_of(
+    model: nn.Module, parts: tuple[Batch, Batch], output: Any, *, seen: Sequence[FirstRow]
+) -> float | None:
+    """How much a row depends on those beside it; None if unknown."""
+    part, other = parts
+    first = _first_row(output, num_rows=part.num_samples)
+    if any(_alike(first, row) for row in seen):
+        return 0.0  # Neither the mode nor the company has moved it.
+    there = _tried(lambda: _run(model, other), model)
+    coupling = None if there is None else _coupling(output, there, rows=part.num_samples)
     if coupling:
         # A model that draws from a generator of its own differs from itself, too: of that nothing can be said.
-        again = _tried(lambda: _runs(target, part, part), target)
-        coupling = None if again is None or _coupling(*again, rows=part.num_samples) else coupling
-    if record is not None and outputs is not None:
-        growth = _tried(lambda: _growth(target, part, outputs[0], criterion=criterion), target)
-        record = replace(record, doubled=None if growth is None else record.value * growth)
-    return replace(trace, loss=record, coupling=coupling)
+        again = _tried(lambda: (_run(model, part), _run(model, part)), model)
+        return None if again is None or _coupling(*again, rows=part.num_samples) else coupling
+    return coupling
+
+
+def _first_row(output: Any, *, num_rows: int) -> FirstRow:
+    tensors = (tensor for tensor in tensors_in(output) if _is_table(tensor, num_rows=num_rows))
+    return tuple(tensor[0].detach().clone() for tensor in tensors)
+
+
+def _is_table(tensor: torch.Tensor, *, num_rows: int) -> bool:
+    """It holds a row of real numbers per row of the batch."""
+    is_plain = tensor.layout == torch.strided and tensor.is_floating_point() and tensor.dim() > 0
+    return is_plain and tensor.shape[0] == num_rows and tensor.numel() > 0
+
+
+def _alike(one: FirstRow, other: FirstRow) -> bool:
+    """The same within rounding, and neither nothing nor zero throughout, of which nothing could be told."""
+    if not one or [row.shape for row in one] != [row.shape for row in other]:
+        return False
+    away = max(float((here - there).abs().max()) for here, there in zip(one, other, strict=True))
+    size: float = max(float(row.abs().max()) * torch.finfo(row.dtype).eps ** _DIGITS for row in one)
+    return 0 < size < math.inf and away <= size
 
 
 def _has_tracked(trace: Trace) -> bool:
@@ -79,17 +139,16 @@ def _in_eval(attempt: Callable[[], Any], model: nn.Module) -> Any:
     return attempt()
 
 
-def _runs(model: nn.Module, *parts: Batch) -> list[Any]:
-    """An output per part, each with the same random numbers."""
-    outputs = []
-    for part in parts:
-        with random_state_preserved():
-            outputs.append(model(*part.args, **part.kwargs))
-    return outputs
+def _run(model: nn.Module, part: Batch, *, watched_by: AbstractContextManager[Any] | None = None) -> Any:
+    """The output for a part; the random numbers are the same for every part."""
+    with random_state_preserved(), watched_by or nullcontext():
+        return model(*part.args, **part.kwargs)
 
 
-def _loss_of(model: nn.Module, batch: Batch, *, criterion: Criterion) -> float:
-    return float(criterion.value(model(*batch.args, **batch.kwargs), batch.targets))
+def _loss_and_row(model: nn.Module, batch: Batch, *, criterion: Criterion) -> tuple[float, FirstRow]:
+    output = model(*batch.args, **batch.kwargs)
+    value = float(criterion.value(output, batch.targets))
+    return value, _first_row(output, num_rows=batch.num_samples)
 
 
 def _companies(batch: Batch) -> tuple[Batch, Batch] | None:
@@ -142,21 +201,48 @@ def _coupling(one: Any, other: Any, *, rows: int) -> float | None:
 def _pairs(one: Any, other: Any, *, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Results that have these rows, of both runs."""
     for here, there in zip(tensors_in(one), tensors_in(other), strict=False):
-        is_rows = here.dim() > 0 and here.shape == there.shape and here.shape[0] == rows
-        if is_rows and here.is_floating_point() and here.numel():
+        if here.shape == there.shape and _is_table(here, num_rows=rows):
             yield here, there
 
 
-def _growth(model: nn.Module, part: Batch, output: Any, *, criterion: Criterion) -> float | None:
+class _LossCall(TorchFunctionMode):
+    """Keeps the last loss of torch that was computed, so that it can be computed of other rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[Callable[..., Any], dict[str, Any], Any] | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output, op = func(*args, **(kwargs or {})), op_of(func)
+        if op is not None and op.kind == "loss":
+            self._last = func, bound_arguments(op, args, kwargs or {}), output
+        return output
+
+    def doubled(self, value: torch.Tensor) -> torch.Tensor | None:
+        """What made `value`, of all its rows twice; None if it was anything but one loss of inputs and targets."""
+        if self._last is None or self._last[2] is not value:
+            return None
+        function, arguments, _ = self._last
+        tables = {name: part for name, part in arguments.items() if isinstance(part, torch.Tensor)}
+        if set(tables) != {"input", "target"} or len({part.shape[:1] for part in tables.values()}) > 1:
+            return None
+        twice = {name: torch.cat([part] * 2) for name, part in tables.items()}
+        made: torch.Tensor = function(**{**arguments, **twice})
+        return made
+
+
+def _growth(model: nn.Module, part: Batch, output: Any, *, criterion: Criterion, calls: _LossCall) -> float | None:
     """The factor by which the loss grows if every row is given twice."""
-    twice = _rows(part, [*range(part.num_samples)] * 2)
+    value, twice = criterion.value(output, part.targets), _rows(part, [*range(part.num_samples)] * 2)
     if criterion.loss is None:
-        doubled = criterion.value(model(*twice.args, **twice.kwargs), None)
+        doubled = calls.doubled(value)
+        doubled = criterion.value(model(*twice.args, **twice.kwargs), None) if doubled is None else doubled
     else:
         repeated = _mapped(output, lambda tensor: torch.cat([tensor] * 2) if _is_rows(tensor, part) else tensor)
         doubled = criterion.value(repeated, twice.targets)
-    once = float(criterion.value(output, part.targets))
-    return float(doubled) / once if once else None
+    return float(doubled) / float(value) if float(value) else None
 
 
 def _is_rows(tensor: torch.Tensor, part: Batch) -> bool:

@@ -1,5 +1,6 @@
 """`measure`: run the model as it is, once per batch, and write down what was seen."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from onesigma.model.signals import Ledger
 from onesigma.model.state import preserved
 from onesigma.model.trace import Trace
 
-__all__ = ["measure"]
+__all__ = ["measure", "measured"]
 
 
 def measure(model: nn.Module, batches: Batches | Batch, *, loss: Loss | str | None = None) -> Trace:
@@ -48,23 +49,32 @@ def measure(model: nn.Module, batches: Batches | Batch, *, loss: Loss | str | No
         >>> trace.records[0].output.count, trace.loss.chance_name
         (192, 'variance of the targets')
     """
+    return measured(model, batches, loss=loss, look=lambda output: None)
+
+
+def measured(
+    model: nn.Module, batches: Batches | Batch, *, loss: Loss | str | None, look: Callable[[Any], None]
+) -> Trace:
+    """`measure`, with a look at what the model returned for each batch."""
     target = unwrapped(model)
     criterion = criterion_of(loss)
     passes: list[Pass] = []
     with preserved(target), torch.enable_grad():
         for batch in iterate_batches(batches):
-            passes.append(_measured(target, batch.owned_by(target), criterion=criterion))
+            passes.append(_measured(target, batch.owned_by(target), criterion=criterion, look=look))
             target.zero_grad(set_to_none=True)
     return trace_of(passes, model=type(target).__name__, training=target.training)
 
 
-def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion) -> Pass:
+def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion, look: Callable[[Any], None]) -> Pass:
     """One forward and one backward pass."""
     ledger = Ledger()
     tables, parameters = tables_of(batch, ledger), parameter_slots(model, ledger)
     watcher = Watcher(ledger, num_samples=batch.num_samples)
     with recording(model, listeners=[watcher]) as recorder:
         output = recorder.run(batch)
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            look(output)
         value = recorder.evaluate(criterion.value, output, batch.targets) if criterion.applies(output) else None
     if value is not None:
         _backward(value)

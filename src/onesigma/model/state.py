@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from onesigma._errors import ModelError
 
-__all__ = ["fingerprint", "preserved", "random_state_preserved"]
+__all__ = ["fingerprint", "is_expanded", "preserved", "random_state_preserved"]
 
 # Below this many bytes all parameters are copied up front; above, each is copied before the first write to it.
 _EAGER_BYTES = 1 << 24
@@ -24,6 +24,7 @@ _EAGER_BYTES = 1 << 24
 # Functions that hand out memory of a tensor past its version counter, so that later writes cannot be seen.
 _LEAKS = frozenset({"data", "detach", "numpy", "__array__", "data_ptr", "untyped_storage", "storage", "__dlpack__"})
 
+# Arguments that make a function write, unless they are None or False.
 _WRITING = frozenset({"inplace", "max_norm", "out"})
 
 
@@ -155,7 +156,8 @@ def _gradients_restorer(model: nn.Module) -> Callable[[], None]:
     def restore() -> None:
         for parameter, gradient, trainable in saved:
             parameter.grad = None
-            parameter.requires_grad_(trainable)
+            if parameter.requires_grad != trainable:  # of a tensor made in inference mode it cannot even be set anew
+                parameter.requires_grad_(trainable)
             parameter.grad = gradient
 
     return restore
@@ -188,16 +190,25 @@ class _Saved:
 
     def restore(self) -> None:
         """Write the values back where they differ, past the version counter: a graph the user holds stays valid."""
-        with torch.no_grad():
+        if self.tensor.layout != torch.strided:
+            return  # sparse values are replaced, never written to
+        # In this order: the first sets the second.
+        with torch.inference_mode(self.tensor.is_inference()), torch.no_grad():
             if self.tensor.data_ptr() != self.memory.data_ptr() or self.tensor.shape != self.memory.shape:
                 self.tensor.data = self.memory
-            if self.values is not None:
-                self.tensor.data.copy_(self.values)
+            if self.values is None or (is_expanded(self.tensor) and torch.equal(self.tensor, self.values)):
+                return
+            self.tensor.data.copy_(self.values)
 
     @property
     def lost(self) -> bool:
         """Somebody wrote to the tensor unseen."""
         return self.values is None and _version(self.tensor) != self.version
+
+
+def is_expanded(tensor: torch.Tensor) -> bool:
+    """Several of its places are one number in memory, which torch does not write to."""
+    return any(size > 1 and step == 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _version(tensor: torch.Tensor) -> int:
@@ -234,7 +245,9 @@ class _CopyBeforeWrite(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if _may_write(func) or not _WRITING.isdisjoint(kwargs):
+        # By identity: `out` holds a tensor, which would compare value by value.
+        asked = any(kwargs.get(name) is not None and kwargs[name] is not False for name in _WRITING)
+        if _may_write(func) or asked:
             for value in chain(args, kwargs.values()):
                 self._copy(value)
         return func(*args, **kwargs)

@@ -11,7 +11,7 @@ from torch import nn
 
 from onesigma._errors import BatchError, ConfigError
 from onesigma._typing import Batches, Loss
-from onesigma.measure import contrasted, load_weights, measure, measure_state
+from onesigma.measure import load_weights, measure, measure_contrasted, measure_state
 from onesigma.model.batches import iterate_batches
 from onesigma.model.trace import Trace
 from onesigma.report.report import Report
@@ -86,7 +86,7 @@ def check(
     if steps and optimizer is None:
         raise ConfigError("check: steps needs an optimizer=lambda params: torch.optim.Adam(params, lr=1e-3).")
     held = list(iterate_batches(batches, limit=max(steps, 1)))
-    trace = contrasted(measure(model, held[0], loss=loss), model, held[0], loss=loss)
+    trace = measure_contrasted(model, held[0], loss=loss)
     findings: tuple[Finding, ...] = ()
     if optimizer is not None and steps:
         updates = train_copy(model, held, loss=loss, optimizer=optimizer, steps=steps)
