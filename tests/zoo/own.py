@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .oddities import ODDITIES
 from .spellings import SPELLINGS, noise, tokens
 
 __all__ = ["MODELS"]
@@ -208,25 +209,31 @@ class _Residual(nn.Module):
         return x.add(self.second(F.hardswish(self.first(x))))
 
 
-MODELS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = {
-    "MLP": (lambda: _stack(nn.SiLU()), lambda rows: noise(32 * rows, 32)),
-    "DeepMLP": (lambda: _stack(nn.ReLU(inplace=True), depth=30), lambda rows: noise(32 * rows, 32)),
-    "UNet": (UNet, lambda rows: noise(rows, 3, 16, 16)),
-    "DenseNet": (DenseNet, lambda rows: noise(rows, 3, 12, 12)),
-    "Mixer": (Mixer, lambda rows: noise(rows, 3, 32, 32)),
-    "Tagger": (Tagger, lambda rows: tokens(4 * rows, 12)),
-    "GruTagger": (lambda: Tagger(nn.GRU), lambda rows: tokens(4 * rows, 12)),
-    "HandLSTM": (HandLSTM, lambda rows: noise(8 * rows, 6, 12)),
-    "Cells": (Cells, lambda rows: noise(8 * rows, 5, 12)),
-    "Generator": (Generator, lambda rows: noise(8 * rows, 16)),
-    "PointNet": (PointNet, lambda rows: noise(4 * rows, 3, 24)),
-    "Siamese": (Siamese, lambda rows: ((noise(8 * rows, 16), noise(8 * rows, 16).flip(0)), None)),
-    "Compiled": (lambda: torch.compile(_stack(nn.GELU()), backend="eager"), lambda rows: noise(16 * rows, 32)),
-    "DataParallel": (lambda: nn.DataParallel(_stack(nn.Tanh())), lambda rows: noise(16 * rows, 32)),
-    "GraphNet": (GraphNet, lambda rows: _graph(8 * rows)),
-    "Autoencoder": (Autoencoder, lambda rows: noise(16 * rows, 32)),
-    "ResidualMlp": (
-        lambda: nn.Sequential(nn.Linear(16, 32), *[_Residual() for _ in range(6)], nn.LayerNorm(32), nn.Linear(32, 4)),
-        lambda rows: noise(16 * rows, 16),
-    ),
-} | SPELLINGS
+MODELS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[int], Any]]] = (
+    {
+        "MLP": (lambda: _stack(nn.SiLU()), lambda rows: noise(32 * rows, 32)),
+        "DeepMLP": (lambda: _stack(nn.ReLU(inplace=True), depth=30), lambda rows: noise(32 * rows, 32)),
+        "UNet": (UNet, lambda rows: noise(rows, 3, 16, 16)),
+        "DenseNet": (DenseNet, lambda rows: noise(rows, 3, 12, 12)),
+        "Mixer": (Mixer, lambda rows: noise(rows, 3, 32, 32)),
+        "Tagger": (Tagger, lambda rows: tokens(4 * rows, 12)),
+        "GruTagger": (lambda: Tagger(nn.GRU), lambda rows: tokens(4 * rows, 12)),
+        "HandLSTM": (HandLSTM, lambda rows: noise(8 * rows, 6, 12)),
+        "Cells": (Cells, lambda rows: noise(8 * rows, 5, 12)),
+        "Generator": (Generator, lambda rows: noise(8 * rows, 16)),
+        "PointNet": (PointNet, lambda rows: noise(4 * rows, 3, 24)),
+        "Siamese": (Siamese, lambda rows: ((noise(8 * rows, 16), noise(8 * rows, 16).flip(0)), None)),
+        "Compiled": (lambda: torch.compile(_stack(nn.GELU()), backend="eager"), lambda rows: noise(16 * rows, 32)),
+        "DataParallel": (lambda: nn.DataParallel(_stack(nn.Tanh())), lambda rows: noise(16 * rows, 32)),
+        "GraphNet": (GraphNet, lambda rows: _graph(8 * rows)),
+        "Autoencoder": (Autoencoder, lambda rows: noise(16 * rows, 32)),
+        "ResidualMlp": (
+            lambda: nn.Sequential(
+                nn.Linear(16, 32), *[_Residual() for _ in range(6)], nn.LayerNorm(32), nn.Linear(32, 4)
+            ),
+            lambda rows: noise(16 * rows, 16),
+        ),
+    }
+    | SPELLINGS
+    | ODDITIES
+)

@@ -112,7 +112,7 @@ def analytic_pass(
                     scheme.recorder = recorder
                     recorder.run(feed.batch)
             except BaseException:
-                for parameter, value in scheme.saved.items():
+                for parameter, value in reversed(scheme.saved.items()):
                     parameter.copy_(value)
                 raise
         return scheme, recorder.graph

@@ -137,8 +137,8 @@ def _ran(
 
 
 def _graph_of(model: nn.Module, batch: Batch) -> Graph:
-    """The graph, from a pass that the pass to come does not notice: not by its random numbers, nor by its buffers."""
-    with preserved(model, parameters=False):
+    """The graph, from a pass that the pass to come does not notice, nor the model's own weights."""
+    with preserved(model):
         return capture(model, batch)
 
 
@@ -185,19 +185,24 @@ def _quieter(edit: Edit, *, factor: float) -> Edit:
 
 
 def _never_ran(model: nn.Module, graph: Graph) -> list[Edit]:
-    """A refusal per layer with a weight that this batch did not reach."""
+    """A refusal per layer with a weight that this batch did not reach, or not before our eyes."""
+    hidden = ", ".join(
+        dict.fromkeys(str(call.attributes.get("function", call.op)) for call in graph.of_kind("unknown"))
+    )
+    reason = "never ran on this batch" + (f", unless inside {hidden}, which is not looked into" if hidden else "")
     seen = {name for call in graph.calls for names in call.origins.values() for name in names}
     seen |= {name for call in graph.calls for name in call.parameters.values()}
     return [
-        Edit(layer=name.rpartition(".")[0], action="draw weight", applied=False, reason="never ran on this batch")
+        Edit(layer=name.rpartition(".")[0], action="draw weight", applied=False, reason=reason)
         for name, value in parameter_names(model).items()
         if name not in seen and value.dim() > 1
     ]
 
 
-def _restore(saved: Mapping[nn.Parameter, torch.Tensor]) -> None:
+def _restore(saved: dict[nn.Parameter, torch.Tensor]) -> None:
     with torch.no_grad():
-        for parameter, value in saved.items():
+        # The last first: of two parameters over one memory, the second was saved when the first had been set.
+        for parameter, value in reversed(saved.items()):
             parameter.copy_(value)
 
 

@@ -7,13 +7,17 @@ import torch
 from onesigma._errors import GainError
 from onesigma.init.fillers import normal_
 from onesigma.init.targets import Target
+from onesigma.model.capture import Site
 from onesigma.model.graph import Call, Graph
 from onesigma.numbers.gain import gain_of
 
-__all__ = ["blank_like", "feeding_gain", "is_blank", "normal_like", "std_of"]
+__all__ = ["blank_like", "factor_beside", "feeding_gain", "is_blank", "normal_like", "offset_of", "std_of"]
 
 # Their constants may be tensors, of which the attributes say nothing.
 _BOUND = frozenset({"maximum", "minimum", "fmax", "fmin", "logaddexp", "logaddexp2", "clamp", "clamp_min", "clamp_max"})
+
+# Sums of squares in float32 lose nothing between these.
+_SMALLEST_SQUARE, _LARGEST_SQUARE = 1e-24, 1e30
 
 
 def is_blank(value: torch.Tensor) -> bool:
@@ -29,8 +33,27 @@ def std_of(output: torch.Tensor) -> float:
         output = output.float()
     count, mean = max(output.numel(), 1), float(output.mean())
     variance = float(torch.linalg.vector_norm(output)) ** 2 / count - mean * mean
-    # Cancellation costs 1 + mean²/variance roundings.
-    return math.sqrt(variance) if variance > 0.01 * mean * mean else float(output.double().std(correction=0))
+    # Cancellation costs 1 + mean²/variance roundings; squares of float32 reach no further than its exponent.
+    is_precise = 0.01 * mean * mean < variance < _LARGEST_SQUARE and variance > _SMALLEST_SQUARE
+    return math.sqrt(variance) if is_precise else float(output.double().std(correction=0))
+
+
+def offset_of(site: Site) -> torch.Tensor | None:
+    """What a bias that could not be set to zero adds to the output, in a shape that broadcasts; None for nothing."""
+    bias = site.weights.get("bias")
+    if bias is None or bias.is_meta or not bool(bias.any()):
+        return None
+    if site.call.op.startswith("conv"):
+        return bias.view(-1, *(1 for _ in site.weights["weight"].shape[2:]))
+    return bias * float(site.arguments.get("beta", 1))
+
+
+def factor_beside(offset: torch.Tensor, linear: torch.Tensor, *, goal: float) -> float:
+    """The factor on `linear` with which std(factor · linear + offset) is `goal`; 0 where the offset alone has more."""
+    fixed, free = (part.double() - part.double().mean() for part in (offset.expand_as(linear), linear))
+    square, mixed = float(free.square().mean()), float((free * fixed).mean())
+    left = goal**2 - float(fixed.square().mean())
+    return (math.sqrt(mixed**2 + square * left) - mixed) / square if square > 0 and left > 0 else 0.0
 
 
 def blank_like(target: Target) -> torch.Tensor:

@@ -102,27 +102,49 @@ class Taken:
     """
 
     def __init__(self) -> None:
-        self._by: dict[nn.Parameter, str] = {}
-        self._parts: dict[nn.Parameter, torch.Tensor] = {}
+        self._by: dict[object, str] = {}
+        self._parts: dict[object, torch.Tensor] = {}
 
     def by(self, target: Target) -> str:
         """Who set a part of this target; empty if nobody did."""
         for parameter in target.stored:
-            if parameter in self._parts:
-                if bool(_part(self._parts[parameter], target.value).any()):
-                    return self._by[parameter]
-            elif parameter in self._by:
-                return self._by[parameter]
+            memory, view = _memory(parameter), _view_of(target, parameter)
+            if memory in self._parts:
+                if bool(_part(self._parts[memory], view).any()):
+                    return self._by[memory]
+            elif memory in self._by:
+                return self._by[memory]
         return ""
 
     def add(self, target: Target, *, by: str) -> None:
         """This target was set by the call of this name."""
         for parameter in target.stored:
-            self._by[parameter] = by
-            if target.value._base is parameter and target.value.numel() < parameter.numel():
-                size = parameter.untyped_storage().nbytes() // parameter.element_size()
-                taken = self._parts.setdefault(parameter, torch.zeros(size, dtype=torch.bool, device=parameter.device))
-                _part(taken, target.value).fill_(True)
+            memory, view = _memory(parameter), _view_of(target, parameter)
+            size = _size(parameter)
+            self._by[memory] = by
+            if view.numel() < size or memory in self._parts:
+                taken = torch.zeros(size, dtype=torch.bool, device=parameter.device)
+                _part(self._parts.setdefault(memory, taken), view).fill_(True)
+
+
+def _memory(parameter: torch.Tensor) -> object:
+    """Two parameters over one memory, such as a weight and its transpose, are set once."""
+    return parameter if _is_wrapper(parameter) else parameter.untyped_storage()._cdata
+
+
+def _size(parameter: torch.Tensor) -> int:
+    if _is_wrapper(parameter):
+        return parameter.numel()
+    return parameter.untyped_storage().nbytes() // parameter.element_size()
+
+
+def _is_wrapper(parameter: torch.Tensor) -> bool:
+    """A tensor whose values lie in others, such as DTensor or a quantized weight."""
+    return type(parameter) not in (torch.Tensor, nn.Parameter) or parameter.layout != torch.strided
+
+
+def _view_of(target: Target, parameter: nn.Parameter) -> torch.Tensor:
+    return target.value if target.value._base is parameter else parameter
 
 
 def _part(whole: torch.Tensor, view: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from onesigma.init.recurrent import draw_recurrent_
-from onesigma.init.scale import feeding_gain, is_blank, normal_like, std_of
+from onesigma.init.scale import factor_beside, feeding_gain, is_blank, normal_like, offset_of, std_of
 from onesigma.init.targets import Owners, Taken, Target, find_target
 from onesigma.model.capture import Listener, Recorder, Site
 from onesigma.model.edits import Edit
@@ -69,6 +69,8 @@ class UnitScale(Listener):
 
     def before(self, site: Site) -> None:
         """Draw the weight of a layer that is met for the first time."""
+        if site.arguments.get("max_norm") is not None:  # The call itself then writes to the weight.
+            self._save(*(weight for weight in site.weights.values() if isinstance(weight, nn.Parameter)))
         if site.call.kind == "recurrent":
             self._draw_recurrent(site)
         elif site.call.kind in ("linear", "embedding") and "weight" in site.weights:
@@ -77,6 +79,8 @@ class UnitScale(Listener):
                 self._refuse(site.call, reason)
             elif isinstance(target, Target):
                 self._draw(site, target)
+        elif site.call.kind == "linear":
+            self._refuse(site.call, "its weight is no parameter but what another call of the model made")
 
     def after(self, site: Site, output: Any) -> Any:
         """Rescale what was just drawn, so that the pass goes on at unit scale."""
@@ -86,6 +90,8 @@ class UnitScale(Listener):
         std = std_of(output)
         factor = draw.goal / std if std else math.inf
         reason = draw.how
+        if math.isfinite(std) and (offset := offset_of(site)) is not None:
+            return self._scale_beside(offset, output, target=target, call=call, draw=draw)
         if math.isfinite(factor) and factor:
             try:
                 target.scale(factor)
@@ -102,6 +108,23 @@ class UnitScale(Listener):
         output = output.mul_(factor) if output.dtype in (torch.float32, torch.float64) else output * factor
         after = std_of(output)
         self.edits.append(Edit(layer=call.name, action="draw and scale weight", before=std, after=after, reason=reason))
+        return output
+
+    def _scale_beside(
+        self, offset: torch.Tensor, output: torch.Tensor, *, target: Target, call: Call, draw: Draw
+    ) -> torch.Tensor:
+        """Rescale a weight whose bias stays as it is: frozen, skipped, or computed from others."""
+        std, linear, action = std_of(output), output - offset, "draw weight"
+        reason = f"{draw.how}; beside a bias that stays"
+        if factor := factor_beside(offset, linear, goal=draw.goal):
+            try:
+                target.scale(factor)
+                output, action = linear * factor + offset, "draw and scale weight"
+            except ValueError as error:
+                reason = f"{reason}; {error}"
+        else:
+            reason = f"{reason} and alone has a larger std, so only the analytic draw was made"
+        self.edits.append(Edit(layer=call.name, action=action, before=std, after=std_of(output), reason=reason))
         return output
 
     def _reason_against(self, call: Call, target: Target | str) -> str:
@@ -128,6 +151,10 @@ class UnitScale(Listener):
         self._save(*target.stored)
         draw = self._tied_draw(target) if call.kind == "embedding" and target.name in self.tied else None
         draw = draw or self._planned(call, target)
+        if site.arguments.get("max_norm") is not None:
+            draw = Draw(
+                draw.value, f"{draw.how}; its rows are held to max_norm, so the output is left as it comes", goal=0
+            )
         try:
             target.write(draw.value.to(target.value.dtype))
         except ValueError as error:
@@ -156,10 +183,17 @@ class UnitScale(Listener):
         return Draw(value, f"tied to {self.tied[target.name]!r}: std 1/√{width} keeps that head at unit scale", goal=0)
 
     def _zero_bias(self, site: Site) -> None:
-        bias = site.weights.get("bias")
-        if isinstance(bias, nn.Parameter) and bias.requires_grad:
-            self._save(bias)
-            bias.zero_()
+        if "bias" not in site.weights:
+            return
+        target = find_target(site, self.owners, role="bias")
+        if isinstance(target, str):
+            return
+        known = [parameter in self.saved for parameter in target.stored]
+        self._save(*target.stored)
+        try:
+            target.write(torch.zeros_like(target.value))
+        except ValueError:
+            self._put_back(*(parameter for parameter, was in zip(target.stored, known, strict=True) if not was))
 
     def _draw_recurrent(self, site: Site) -> None:
         call = site.call
