@@ -1,4 +1,4 @@
-"""The same batch under other circumstances: in eval mode, twice over, and its first row among other rows."""
+"""The same batch under other circumstances: in eval mode, twice over, and its last row among other rows."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,25 +26,26 @@ _SHARE = 8  # one part in so many of the batch: these passes cost little beside 
 # Half of a float's digits: another company of rows may change the order of sums, and so the last bits.
 _DIGITS = 0.5
 
-# What the first row became in some pass: per tensor of the output.
-FirstRow = tuple[torch.Tensor, ...]
+# What the last row became in some pass: per tensor of the output.
+LastRow = tuple[torch.Tensor, ...]
 
 
 def measure_contrasted(model: nn.Module, batch: Batch, *, loss: Loss | str | None = None) -> Trace:
-    """`contrasted(measure(…), …)`; a first row that comes out as in the measured pass needs no further company."""
-    rows: list[FirstRow] = []
+    """`contrasted(measure(…), …)`; a last row that comes out as in the measured pass needs no further company."""
+    rows: list[LastRow] = []
     trace = measured(
-        model, batch, loss=loss, look=lambda output: rows.append(_first_row(output, num_rows=batch.num_samples))
+        model, batch, loss=loss, look=lambda output: rows.append(_last_row(output, num_rows=batch.num_samples))
     )
     return contrasted(trace, model, batch, loss=loss, rows=rows)
 
 
 def contrasted(
-    trace: Trace, model: nn.Module, batch: Batch, *, loss: Loss | str | None = None, rows: Sequence[FirstRow] = ()
+    trace: Trace, model: nn.Module, batch: Batch, *, loss: Loss | str | None = None, rows: Sequence[LastRow] = ()
 ) -> Trace:
     """The trace with `loss.in_eval`, `loss.doubled` and `coupling`, from a few forward passes more.
 
-    In eval mode, on at most 16 rows: whether the answer for the first row depends on the rows beside it, and whether
+    In eval mode, on at most 16 rows: whether the answer for the last row depends on the rows beside it (the
+    last, because what takes the batch for time mostly looks back), and whether
     the loss of rows given twice is twice the loss. On the whole batch, but only for a model in training mode whose
     batch norms have tracked something: the loss in eval mode. What cannot be tried, as with inputs that are not rows
     alone, stays None. The model is left bit for bit as it was.
@@ -54,7 +55,7 @@ def contrasted(
         model: As it was measured.
         batch: What `measure` was given.
         loss: As `measure` was given it.
-        rows: What the first row became among all rows of the batch, in any mode.
+        rows: What the last row became among all rows of the batch, in any mode.
     """
     target, criterion = unwrapped(model), criterion_of(loss)
     record, seen = trace.loss, list(rows)
@@ -78,13 +79,11 @@ def contrasted(
     return replace(trace, loss=record, coupling=coupling)
 
 
-def _coupling_of(
-    model: nn.Module, parts: tuple[Batch, Batch], output: Any, *, seen: Sequence[FirstRow]
-) -> float | None:
+def _coupling_of(model: nn.Module, parts: tuple[Batch, Batch], output: Any, *, seen: Sequence[LastRow]) -> float | None:
     """How much a row depends on those beside it; None if unknown."""
     part, other = parts
-    first = _first_row(output, num_rows=part.num_samples)
-    if any(_alike(first, row) for row in seen):
+    last = _last_row(output, num_rows=part.num_samples)
+    if any(_alike(last, row) for row in seen):
         return 0.0  # Neither the mode nor the company has moved it.
     there = _tried(lambda: _run(model, other), model)
     coupling = None if there is None else _coupling(output, there, rows=part.num_samples)
@@ -95,9 +94,9 @@ def _coupling_of(
     return coupling
 
 
-def _first_row(output: Any, *, num_rows: int) -> FirstRow:
+def _last_row(output: Any, *, num_rows: int) -> LastRow:
     tensors = (tensor for tensor in tensors_in(output) if _is_table(tensor, num_rows=num_rows))
-    return tuple(tensor[0].detach().clone() for tensor in tensors)
+    return tuple(tensor[-1].detach().clone() for tensor in tensors)
 
 
 def _is_table(tensor: torch.Tensor, *, num_rows: int) -> bool:
@@ -106,7 +105,7 @@ def _is_table(tensor: torch.Tensor, *, num_rows: int) -> bool:
     return is_plain and tensor.shape[0] == num_rows and tensor.numel() > 0
 
 
-def _alike(one: FirstRow, other: FirstRow) -> bool:
+def _alike(one: LastRow, other: LastRow) -> bool:
     """The same within rounding, and neither nothing nor zero throughout, of which nothing could be told."""
     if not one or [row.shape for row in one] != [row.shape for row in other]:
         return False
@@ -145,20 +144,20 @@ def _run(model: nn.Module, part: Batch, *, watched_by: AbstractContextManager[An
         return model(*part.args, **part.kwargs)
 
 
-def _loss_and_row(model: nn.Module, batch: Batch, *, criterion: Criterion) -> tuple[float, FirstRow]:
+def _loss_and_row(model: nn.Module, batch: Batch, *, criterion: Criterion) -> tuple[float, LastRow]:
     output = model(*batch.args, **batch.kwargs)
     value = float(criterion.value(output, batch.targets))
-    return value, _first_row(output, num_rows=batch.num_samples)
+    return value, _last_row(output, num_rows=batch.num_samples)
 
 
 def _companies(batch: Batch) -> tuple[Batch, Batch] | None:
-    """The first rows, and the first row with others; None where some tensor is not made of rows."""
+    """The last rows, and the last row with others; None where some tensor is not made of rows."""
     num = batch.num_samples
     size = min(_MOST_ROWS, max(2, num // _SHARE), (num + 1) // 2)
     tensors = list(tensors_in((batch.args, batch.kwargs, batch.targets)))
     if size < 2 or any(tensor.dim() and tensor.shape[0] != num for tensor in tensors):
         return None
-    return _rows(batch, list(range(size))), _rows(batch, [0, *range(num - size + 1, num)])
+    return _rows(batch, list(range(num - size, num))), _rows(batch, [*range(size - 1), num - 1])
 
 
 def _rows(batch: Batch, chosen: list[int]) -> Batch:
@@ -187,11 +186,11 @@ def _mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 
 def _coupling(one: Any, other: Any, *, rows: int) -> float | None:
-    """How far the first row moves with its company, over how far rows lie apart; 0 within rounding."""
+    """How far the last row moves with its company, over how far rows lie apart; 0 within rounding."""
     across = within = size = 0.0
     for here, there in _pairs(one, other, rows=rows):
-        across = max(across, float((here[0] - there[0]).abs().max()))
-        within = max(within, float((here - here[:1]).abs().max()))
+        across = max(across, float((here[-1] - there[-1]).abs().max()))
+        within = max(within, float((here - here[-1:]).abs().max()))
         size = max(size, float(here.abs().max()) * torch.finfo(here.dtype).eps ** _DIGITS)
     if not math.isfinite(across) or not math.isfinite(within) or not size:
         return None

@@ -16,20 +16,23 @@ _CAUSES: Mapping[str, Sequence[str]] = MappingProxyType(
         "INI201": ("NUM901", "INP101", "INP106", "INI204", "INI201"),
         "INI202": ("NUM901", "STR802", "ACT301", "ACT302", "INP101", "INP106", "INI202"),
         "INI203": ("STR802", "INI201", "INI202"),
-        "ACT301": ("INI201", "INP101", "INP106"),
+        "ACT301": ("INI204", "INI201", "INP101", "INP106"),
         "ACT302": ("INI204", "INI201", "INI202", "INP101", "INP106"),
         "ACT303": ("INI204", "INI201", "INP101", "INP106"),
-        "ACT304": ("STR802", "INI204", "INI202", "ACT301", "ACT302", "INI203", "INP101", "INP106"),
-        "GRA401": ("LOS704", "STR802", "ACT301", "ACT302", "INI202", "INI203", "ACT304", "INP101"),
-        "GRA402": ("INI201", "INI203", "INI205"),
+        "ACT304": ("NUM901", "STR802", "INI204", "INI202", "ACT301", "ACT302", "INI201", "INI203", "INP101", "INP106"),
+        "GRA401": ("NUM901", "LOS704", "STR802", "ACT301", "ACT302", "INI202", "INI203", "ACT304", "INP101"),
+        "GRA402": ("NUM901", "INI201", "INI203", "INI205"),
         "UPD502": ("GRA401", "LOS704"),
         "NRM603": ("NRM602", "NRM604", "NRM606"),
         "LOS701": ("INP105", "INI201", "INP101", "INP106", "LOS704", "LOS705"),
-        "LOS704": ("ACT302", "ACT301", "INI201", "INP101"),
+        "LOS704": ("NUM901", "ACT302", "ACT301", "INI201", "INP101"),
         "NUM901": ("INP104",),
     }
 )
 """Per code, the codes that can explain it, the likeliest first. A cause lies upstream of what it explains."""
+
+_FAINT = 0.01
+"""What varies by less than this share of its rms is one and the same to the layers behind it."""
 
 _OWN_GAIN = 3.0
 """A layer that multiplies what it reads by more than this, or by less than its inverse, is itself to blame."""
@@ -63,18 +66,20 @@ def _explains(other: Finding, finding: Finding, *, upstream: set[int], flow: Flo
     if SEVERITIES.index(other.severity) < min(SEVERITIES.index(finding.severity), 1):
         return False
     if other.code in ("INP101", "INP106") and finding.code in ("INI202", "ACT304"):
-        return _is_small(other, flow)
+        return _is_small(other, flow, may_be_offset=finding.code == "ACT304")
+    if other.code == "INI201" and finding.code == "ACT304":
+        return other.index in upstream and flow.by_index[other.index].kind == "recurrent"
     if other.index < 0 or not finding.code.startswith(("INI", "ACT", "NUM")):
         return True
     return other.index in upstream and other.index != finding.index
 
 
-def _is_small(data: Finding, flow: Flow) -> bool:
-    """This input varies too little: only then does it explain what is too small."""
+def _is_small(data: Finding, flow: Flow, *, may_be_offset: bool = False) -> bool:
+    """This input varies too little (or too little beside its offset): only then does it explain what is too small."""
     record = flow.by_index.get(data.index)
     inputs = (each.signal for each in flow.trace.inputs if f"inputs.{each.name}" == data.layer)
     signal = record.output if record is not None else next(inputs, None)
-    return signal is not None and spread(signal) < 1
+    return signal is not None and (spread(signal) < 1 or (may_be_offset and spread(signal) < _FAINT * signal.rms))
 
 
 def _is_to_blame(record: Record, code: str) -> bool:

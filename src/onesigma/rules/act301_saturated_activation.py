@@ -5,7 +5,9 @@
 For tanh, sigmoid and their kin: the share of values whose local slope |f'(x)| is below 0.06 of the largest slope of f.
 For tanh that is |f(x)| > 0.97, for sigmoid |x| > 4.2; no constant per function is needed. Limits: info beyond 5 %,
 warning beyond 25 %, error beyond 50 %; also an error where more than half of the units are saturated on 99 % of their
-observations. At most an info for gates, which a product reads, and for what a trained model returns. Sources:
+observations. At most an info for gates, which a product reads, and for what a trained model returns. For a softmax
+that weighs (attention, a router): by how much Σp² exceeds what logits of std 1 give, 1 for a choice of one; at most a
+warning. Sources:
 Karpathy's 0.97; SageMaker Debugger's half of the units (but its own limits, |x| > 9.5 for tanh, stay silent at 68 %
 saturation). A tanh layer at the popular gain 5/3 has 21 %, so the warning stands above that.
 
@@ -34,6 +36,7 @@ Karpathy 2022, makemore part 3; Glorot & Bengio 2010, section 3; Amazon SageMake
 from collections.abc import Iterator
 
 from onesigma.model.trace import Activity, Record, Trace
+from onesigma.rules._choice import one_hotness
 from onesigma.rules._finding import Finding
 from onesigma.rules._flow import Flow, is_s_shaped
 from onesigma.rules._limits import Levels, Limits
@@ -46,6 +49,18 @@ __all__ = ["RULE"]
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the flat share of every S-shaped activation."""
     flow, trained = Flow(trace), looks_trained(trace)
+    for record in trace.of_kind("softmax"):
+        chosen = one_hotness(record) if record.kind == "attention" or flow.is_gate(record) else 0.0
+        yield from RULE.found(
+            record,
+            chosen,
+            limits=limits,
+            at_most="info" if trained else "warning",
+            message=f"{record.name}: its softmax chooses one, {100 * chosen:.0f} % of the way to one-hot.",
+            expected="logits of a std near 1",
+            confidence=f"{record.output.count if record.output else 0} weights",
+            fix="scores = scores / math.sqrt(head_width)  # or a smaller init of what makes the logits",
+        )
     for record in trace.of_kind("activation"):
         activity = record.activity
         if activity is None or not is_s_shaped(record):

@@ -6,7 +6,8 @@ The norm of ∂loss/∂signal at the first hidden place of the trunk over that a
 path from the input to the output goes through: the layers of a plain chain, the stream of a residual network, never
 the inside of a branch. Averages over positions are made good for. Limits: info below 0.3, warning below 0.1, error
 below 0.001. An error too where no gradient arrives at all, unless a weight that is zero on purpose (and learns) holds
-it back. At most an info where the loss shows a trained model. Needs a loss. Source: AutoTrainer's ratio of 0.001.
+it back: then the first layers lie behind a detach, a rounding or a `.data`. At most an info where the loss shows a
+trained model. Needs a loss. Source: AutoTrainer's ratio of 0.001.
 
 ## Why it matters
 
@@ -39,15 +40,28 @@ from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._profile import gradient_profile
 from onesigma.rules._rule import Rule
+from onesigma.rules._severed import severed
 from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
-    """Compare the two ends of the trunk."""
-    profile = gradient_profile(Flow(trace))
-    if profile is None:
+    """Compare the two ends of the trunk; where they have none, look for first layers that are cut off."""
+    flow = Flow(trace)
+    profile = gradient_profile(flow)
+    last = severed(trace, flow) if profile is None or profile.ratio > 0 else None
+    if last is not None:
+        yield from RULE.found(
+            last,
+            0.0,
+            limits=limits,
+            message=f"{last.name} and all before it get no gradient at all, though the loss depends on their result.",
+            expected="a gradient for every weight that learns",
+            confidence=f"{trace.num_samples} samples",
+            fix=f"model.get_submodule({last.layer!r}).requires_grad_(False)  # if meant; else let gradients pass",
+        )
+    if profile is None or last is not None:
         return
     per_layer = profile.ratio ** (1 / profile.depth)
     yield from RULE.found(

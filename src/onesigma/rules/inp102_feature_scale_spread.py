@@ -5,8 +5,9 @@
 The scale of a column is the larger of its std and a quarter of its range. The value is the largest scale over the
 tenth percentile of the scales (the smallest, for up to ten columns), among columns that vary. Limits: info beyond 10,
 warning beyond 30, error beyond 1000. Only inputs that weights read before anything normalizes them. One step milder
-where no column is larger than 10 in rms, because then the small ones are only unheard. Source: TheDeepChecker's range
-of 0.1 to 10 allows a spread of 100 at most; the condition number below is the square of the value.
+where no column is larger than 10 in rms and the value is below 100: then the small ones are only faint. Source:
+TheDeepChecker's range of 0.1 to 10 allows a spread of 100 at most; the condition number below is the square of the
+value.
 
 ## Why it matters
 
@@ -59,7 +60,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             f"inputs.{data.name}",
             ratio,
             limits=limits,
-            milder=loudest < 10,
+            milder=loudest < 10 and ratio < _FAINT,
             message=(
                 f"Input {data.name}: {label(data, large)} (std {figure(large.std)}) is {figure(ratio)} times as wide "
                 f"as {label(data, small)} (std {figure(small.std)})."
@@ -69,6 +70,9 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             fix="scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module(), model)",
         )
 
+
+_FAINT = 100.0
+"""The spread that a std of 0.1 to 10 allows."""
 
 RULE = Rule(
     code="INP102",

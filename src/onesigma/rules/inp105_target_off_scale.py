@@ -4,7 +4,9 @@
 
 For squared, absolute and Huber losses: the factor by which the targets miss unit scale, measured as in INP101. Limits:
 info beyond 4, warning beyond 10, error beyond 100. Also, whatever the loss: targets outside what the last activation
-can say (0 to 1 for sigmoid and softmax, −1 to 1 for tanh, 0 and more for ReLU), which counts as an error. Sources:
+can say (0 to 1 for sigmoid and softmax, −1 to 1 for tanh, 0 and more for ReLU; several labels a row for one softmax),
+and targets of shape (N, 1) against outputs (N,), which count as errors; and targets that are all the same, a warning.
+Sources:
 TheDeepChecker (0.1 to 10); Stack Overflow 52800582, with targets in the tens of millions; 48221692, squares from a
 sigmoid.
 
@@ -36,33 +38,43 @@ https://arxiv.org/abs/1910.11015.
 import math
 from collections.abc import Iterator
 
-from onesigma.model.trace import InputRecord, Record, Trace
+from onesigma.model.trace import Trace
 from onesigma.rules._columns import farthest
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._targets import RANGES, is_beyond, misfit
 
 __all__ = ["RULE"]
 
 _REGRESSIONS = ("mse", "l1", "huber", "mae", "squared", "absolute")
-_RANGES = {
-    **dict.fromkeys(("sigmoid", "softmax", "hardsigmoid"), (0.0, 1.0)),
-    **dict.fromkeys(("tanh", "hardtanh", "softsign"), (-1.0, 1.0)),
-    **dict.fromkeys(("relu", "softplus"), (0.0, math.inf)),
-}
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the scale of the targets, then their range against that of the output."""
-    targets = trace.targets
-    if targets is None or targets.kind in ("labels", "tokens") or trace.loss is None:
+    targets, flow = trace.targets, Flow(trace)
+    if targets is None or trace.loss is None:
         return
-    unreachable = next((record for record in Flow(trace).returned if _misses(record, targets)), None)
+    if found := misfit(trace, flow):
+        yield from RULE.found(
+            "targets",
+            math.inf,
+            limits=limits,
+            message=found[1],
+            at_most=found[0],
+            expected="targets that differ, of the output's shape",
+            confidence=f"{targets.shape[0]} rows",
+            fix="targets = targets.reshape(outputs.shape)  # and look at how they are made",
+        )
+        return
+    if targets.kind in ("labels", "tokens"):
+        return
+    unreachable = next((record for record in flow.returned if is_beyond(record, targets)), None)
     is_regression = any(word in trace.loss.name.lower() for word in _REGRESSIONS)
     worst, factor = farthest(targets.columns) or (None, 1.0)
     if unreachable is not None and targets.signal is not None:
-        low, high = _RANGES[unreachable.op]
+        low, high = RANGES[unreachable.op]
         message = (
             f"The targets lie between {figure(targets.signal.minimum)} and {figure(targets.signal.maximum)}; "
             f"{unreachable.name} ({unreachable.op}) only reaches {figure(low)} to {figure(high)}."
@@ -84,15 +96,6 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         confidence=f"{targets.shape[0] if targets.shape else 0} rows",
         fix="scaler = onesigma.standardize(targets)",
     )
-
-
-def _misses(record: Record, targets: InputRecord) -> bool:
-    """The targets go beyond what this output can say, by more than rounding."""
-    if record.op not in _RANGES or targets.signal is None:
-        return False
-    low, high = _RANGES[record.op]
-    slack = 1e-3 * max(abs(targets.signal.minimum), abs(targets.signal.maximum))
-    return targets.signal.minimum < low - slack or targets.signal.maximum > high + slack
 
 
 RULE = Rule(

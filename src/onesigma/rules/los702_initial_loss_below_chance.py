@@ -4,7 +4,8 @@
 
 The excess over chance in nats, as in LOS701, over the entropy of the labels where that is less. Limits: info below
 −0.1, warning below −0.3; never an error, because a trained model is the healthy case, and an info where batch norms
-have counted its batches. Models in eval mode are not judged.
+have counted its batches, where biases are neither zero nor what torch draws, or where rows are compared with rows
+(contrastive losses, whose pairs are alike from the start). Models in eval mode are not judged.
 
 ## Why it matters
 
@@ -34,8 +35,10 @@ from collections.abc import Iterator
 from onesigma.model.trace import Trace
 from onesigma.rules._chance import excess
 from onesigma.rules._finding import Finding, figure
+from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._trained import has_moved
 
 __all__ = ["RULE"]
 
@@ -52,7 +55,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         "",
         value,
         limits=limits,
-        at_most="info" if _is_known_trained(trace) else "error",
+        at_most="info" if _is_known_trained(trace) or _compares_rows(trace) else "error",
         message=(
             f"The loss is {figure(trace.loss.value)}, where knowing nothing costs {figure(trace.loss.chance)}: "
             f"the model is trained, or the target leaks."
@@ -64,8 +67,24 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
 
 
 def _is_known_trained(trace: Trace) -> bool:
-    """Its batch norms have averaged more than a look at the model."""
-    return any(int(norm.attributes.get("updates", 0)) > 2 for norm in trace.of_kind("batch_norm"))
+    """Its batch norms have averaged more than a look at the model, or most of its biases have left their start."""
+    moved = [has_moved(trace, linear) for linear in trace.of_kind("linear") if "bias" in linear.parameters]
+    return any(int(norm.attributes.get("updates", 0)) > 2 for norm in trace.of_kind("batch_norm")) or (
+        2 * sum(moved) > len(moved)
+    )
+
+
+def _compares_rows(trace: Trace) -> bool:
+    """The logits are a square: products of rows with rows, which no weight makes."""
+    flow = Flow(trace)
+    for loss in trace.of_kind("cross_entropy"):
+        before = (flow.by_index.get(index) for index in flow.sources(loss, through=("shape", "scale", "dropout")))
+        if any(
+            made is not None and made.op in ("matmul", "mm", "bmm", "einsum") and made.shape[-2:-1] == made.shape[-1:]
+            for made in before
+        ):
+            return True
+    return False
 
 
 def _entropy(trace: Trace) -> float:

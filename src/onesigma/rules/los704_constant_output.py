@@ -4,7 +4,7 @@
 
 At every output that is an activation: the std over samples of its result over that of its input. Limits: warning below
 1e-3, error below 1e-6. Only where the input varies, over samples, by more than 1e-3 and by more than a thousandth of
-its rms; a constant input is ACT304's.
+its rms; a constant input is ACT304's. Also an error: a cross-entropy over one class, which is 0 whatever the logit.
 
 ## Why it matters
 
@@ -41,7 +41,18 @@ __all__ = ["RULE"]
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
-    """Compare what comes out of the last activation with what goes in."""
+    """Compare what comes out of the last activation with what goes in; look for a choice among one class."""
+    if trace.loss is not None and trace.loss.chance_name == "log 1":
+        head = next(iter(Flow(trace).returned), "")
+        yield from RULE.found(
+            head,
+            0.0,
+            limits=limits,
+            message="The loss chooses among one class: it is 0 for every sample and has no gradient.",
+            expected="a logit per class, two at least",
+            confidence="by the graph",
+            fix="model.head = nn.Linear(model.head.in_features, 2)  # or one logit and nn.BCEWithLogitsLoss()",
+        )
     for record in _outputs(Flow(trace)):
         before, after = record.input, record.output
         if before is None or after is None or before.sample_std is None or after.sample_std is None:

@@ -5,8 +5,9 @@
 Whether a softmax (or sigmoid) is the model's output while the loss is one that applies its own: cross_entropy, or
 binary_cross_entropy_with_logits; also, whether nll_loss gets probabilities and not their logarithms. The value is the
 lowest loss that a perfect model can reach, in nats: log(1 + (C − 1)/e) for a double softmax over C classes, log(1 +
-1/e) for a double sigmoid. Limits: warning beyond 0, error beyond 0.5, which is from three classes on. A log-softmax
-before cross_entropy changes nothing and is not reported.
+1/e) for a double sigmoid. Also any of them that reads the probabilities of another one, right before the loss. Limits:
+warning beyond 0, error beyond 0.5, which is from three classes on. A log-softmax before cross_entropy changes nothing
+and is not reported.
 
 ## Why it matters
 
@@ -15,7 +16,7 @@ fall below 1.46, and the gradient is smaller by a factor of C at the start.
 
 ## When it is fine
 
-Never; some training scripts get away with it.
+Never.
 
 ## What to do
 
@@ -49,50 +50,55 @@ _TAKES = {
 }
 """Per loss, the activations that it must not be fed with."""
 
+_PROBABILITIES = ("softmax", "sigmoid")
+
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Look at what the loss is fed with."""
     flow = Flow(trace)
     for record, loss in _fed(flow):
-        if record.op not in _TAKES.get(loss, ()):
+        first = _squashed_before(flow, record)
+        if record.op not in _TAKES.get(loss, ()) and first is None:
             continue
         floor = _floor(record)
+        fed = f"{loss} gets a {record.op}" if first is None else f"the {record.op} reads the {first.op} {first.name}"
         yield from RULE.found(
             record,
             floor,
             limits=limits,
-            message=f"{record.name}: {loss} gets a {record.op}: {_consequence(loss, floor)}.",
+            message=f"{record.name}: {fed}: {_consequence(loss if first is None else '', floor)}.",
             expected="logits",
             confidence="by the graph",
             fix="model[-1] = nn.Identity()  # return logits",
         )
 
 
+def _squashed_before(flow: Flow, record: Record) -> Record | None:
+    """The softmax or sigmoid whose probabilities this one takes for logits."""
+    if record.op not in (*_PROBABILITIES, "log_softmax", "logsigmoid"):
+        return None
+    before = (flow.by_index.get(index) for index in flow.sources(record))
+    return next((source for source in before if source is not None and source.op in _PROBABILITIES), None)
+
+
 def _consequence(loss: str, floor: float) -> str:
-    if loss == "nll_loss":
-        return "it takes logarithms of probabilities"
-    return f"no model can bring it below {figure(floor)}"
+    can = f"no model can bring it below {figure(floor)}"
+    return "it takes logarithms of probabilities" if loss == "nll_loss" else can
 
 
 def _fed(flow: Flow) -> Iterator[tuple[Record, str]]:
     """Each activation that a loss reads, inside the model or behind it, with the loss's name."""
     for loss in flow.trace.of_kind("loss"):
-        for index in list(flow.sources(loss))[:1]:
-            if index in flow.by_index:
-                yield flow.by_index[index], loss.op
+        yield from ((flow.by_index[i], loss.op) for i in list(flow.sources(loss))[:1] if i in flow.by_index)
     if flow.trace.loss is not None and not any(flow.trace.of_kind("loss")):
-        name = flow.trace.loss.name.lower()
-        for record in flow.returned:
-            yield record, _canonical(name)
+        yield from ((record, _canonical(flow.trace.loss.name.lower())) for record in flow.returned)
 
 
 def _canonical(name: str) -> str:
     """ "CrossEntropyLoss" → "cross_entropy"."""
     key = name.replace("_", "").removesuffix("loss")
-    known = {loss.replace("_", "").removesuffix("loss"): loss for loss in _TAKES} | {
-        "bcewithlogits": "binary_cross_entropy_with_logits"
-    }
-    return known.get(key, name)
+    known = {loss.replace("_", "").removesuffix("loss"): loss for loss in _TAKES}
+    return "binary_cross_entropy_with_logits" if key == "bcewithlogits" else known.get(key, name)
 
 
 def _floor(record: Record) -> float:

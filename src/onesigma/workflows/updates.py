@@ -30,7 +30,7 @@ class Updates:
 
     Attributes:
         model: The trained copy.
-        ratios: Canonical name → median over the steps of std(update)/std(weight before it).
+        ratios: Canonical name → median, over the steps that moved it, of std(update)/std(weight before it); else 0.
         steps: How many steps were taken.
     """
 
@@ -74,4 +74,9 @@ def train_copy(
             for name, value in parameter_names(twin).items():
                 if value.requires_grad and before[name].numel() > 1 and (std := float(before[name].std())) > 0:
                     ratios[name].append(float((value.detach() - before[name]).std()) / std)
-    return Updates(twin, {name: median(values) for name, values in ratios.items()}, steps)
+    return Updates(twin, {name: _typical(values) for name, values in ratios.items()}, steps)
+
+
+def _typical(ratios: Sequence[float]) -> float:
+    """Of the steps that moved the weight: one whose units die at the third step was moved too far, not too little."""
+    return median([ratio for ratio in ratios if ratio] or [0.0])
