@@ -22,6 +22,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
         True
     """
     while True:
+        if isinstance(model, torch.jit.ScriptModule):
+            return model  # is in no wrapper, and holds its parts in no dict
         inner = model._modules.get("_orig_mod")
         if inner is None and type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
             inner = model._modules.get("module")

@@ -245,9 +245,7 @@ class _CopyBeforeWrite(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        # By identity: `out` holds a tensor, which would compare value by value.
-        asked = any(kwargs.get(name) is not None and kwargs[name] is not False for name in _WRITING)
-        if _may_write(func) or asked:
+        if _may_write(func) or (kwargs and _is_asked_to_write(kwargs)):
             for value in chain(args, kwargs.values()):
                 self._copy(value)
         return func(*args, **kwargs)
@@ -257,6 +255,11 @@ class _CopyBeforeWrite(TorchFunctionMode):
             for owner in (item, getattr(item, "_base", None)) if isinstance(item, torch.Tensor) else ():
                 if id(owner) in self.saved:
                     self.saved[id(owner)].copy()
+
+
+def _is_asked_to_write(kwargs: Mapping[str, Any]) -> bool:
+    # By identity: `out` holds a tensor, which would compare value by value.
+    return any(kwargs[name] is not None and kwargs[name] is not False for name in _WRITING.intersection(kwargs))
 
 
 @cache
