@@ -1,22 +1,24 @@
 """The proof of a fold: what the model gives before and after, in float64 and in its own dtype."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onesigma._errors import CaptureError, ModelError
-from onesigma.model.batches import Batch, tensors_in
+from onesigma.model.batches import Batch
 from onesigma.model.capture import recording
 from onesigma.model.state import preserved
 from onesigma.norm.fold.flow import in_float64
+from onesigma.norm.fold.results import Results
+from onesigma.norm.fold.variants import variants_of
 from onesigma.norm.proof import relative_change
 
-__all__ = ["EXACT", "Proof", "Rounding", "doubled", "float64_twin", "in_eval"]
+__all__ = ["EXACT", "Proof", "Rounding", "float64_twin", "in_eval"]
 
 Outputs = tuple[Tensor, ...]
 
@@ -54,8 +56,8 @@ class Rounding:
 class Proof:
     """What a model gave before anything was folded, to compare with.
 
-    Besides the batches there is the first one with its sign turned: a model that branches on its data may take the
-    other branch there.
+    Besides the batches there are variants of the first one, as far as the model takes them: with its sign turned, for
+    models that branch on their data, and in other shapes, for what is exact at the shape of the batch alone.
 
     Raises:
         CaptureError: The model, or its float64 twin, raised.
@@ -70,15 +72,19 @@ class Proof:
         floats = [tensor.dtype for outputs in given for tensor in outputs]
         self.unit = max((torch.finfo(dtype).eps for dtype in floats), default=0.0)
         self.reason = _reason_against(self.exact, given)
-        turned = _mapped_batch(self.batches[0][1], torch.neg)
-        self.turned = (turned, _try(twin, turned))
+        tried = [(name, batch, _try(twin, batch)) for name, batch in variants_of(self.batches[0][1])]
+        self.variants = [(name, batch, outputs) for name, batch, outputs in tried if outputs is not None]
 
-    def change(self) -> float:
-        """Relative change of what the float64 twin gives; infinite if it raises or gives something else."""
-        pairs = [(double, outputs) for (_, double), outputs in zip(self.batches, self.exact, strict=True)]
-        if self.turned[1] is not None:
-            pairs.append((self.turned[0], self.turned[1]))
-        return max(_change(outputs, _try(self.twin, batch)) for batch, outputs in pairs)
+    def change(self) -> tuple[float, str]:
+        """Relative change of what the float64 twin gives, and on which batch: "" is one of those given.
+
+        It is infinite if the twin raises or gives something else.
+        """
+        given = [("", double, outputs) for (_, double), outputs in zip(self.batches, self.exact, strict=True)]
+        changes = [(_change(outputs, _try(self.twin, batch)), name) for name, batch, outputs in given]
+        for name, batch, outputs in self.variants if max(changes)[0] <= EXACT else ():
+            changes.append((_change(outputs, _try(self.twin, batch)), name))
+        return max(changes)
 
     def rounding(self) -> Rounding:
         """How far the live model now is from the exact result."""
@@ -121,11 +127,11 @@ def _exact_outputs(model: nn.Module, batch: Batch) -> Outputs:
 
 
 def _outputs(model: nn.Module, batch: Batch) -> Outputs:
-    """The floating tensors of the output in eval mode; nothing of the model changes."""
+    """What the model gives in eval mode; nothing of it changes."""
     with in_eval(model), torch.no_grad(), recording(model) as recorder:
         torch.manual_seed(0)
-        output = recorder.run(batch.owned_by(model))
-    return tuple(tensor.clone() for tensor in tensors_in(output) if tensor.is_floating_point())
+        results = Results(model)
+        return results.of(recorder.run(batch.owned_by(model)))
 
 
 @contextmanager
@@ -154,24 +160,3 @@ def float64_twin(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, memo).double().eval()
     except Exception as error:
         raise ModelError(f"{type(model).__name__} cannot be copied for a proof ({error}).") from error
-
-
-def doubled(batch: Batch) -> Batch:
-    """The batch with every floating tensor in float64."""
-    return _mapped_batch(batch, Tensor.double)
-
-
-def _mapped_batch(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    return replace(batch, args=_mapped(batch.args, function), kwargs=_mapped(dict(batch.kwargs), function))
-
-
-def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """`value` with `function` of every floating tensor in it."""
-    if isinstance(value, Tensor):
-        return function(value) if value.is_floating_point() else value
-    if isinstance(value, Mapping):
-        return {name: _mapped(part, function) for name, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        parts = [_mapped(part, function) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value

@@ -18,6 +18,9 @@ __all__ = ["Flow", "Use", "flow_of", "in_float64"]
 # What may lie between a norm and the layer that it goes into; whether it does no harm is then probed.
 _PASSABLE = frozenset({"shape", "dropout", "pool", "reduce"})
 
+# Of their second tensor they read the shape alone.
+_SHAPED_AS = frozenset({"reshape_as", "view_as", "expand_as"})
+
 _CASTS = frozenset({"float", "half", "bfloat16"})
 
 
@@ -67,7 +70,7 @@ class Flow:
                 found.extend(self.readers(use.result))
             elif use is not None:
                 found.extend([use] if use not in found else [])
-            elif not self._is_idle(call):
+            elif not self._is_idle(call) and index in _signals(call):
                 found.append(call)
         return found
 
@@ -88,7 +91,7 @@ class Flow:
 
     def is_passable(self, call: Call) -> bool:
         """It may be looked through, if a probe agrees: it has one input and moves, drops or pools values."""
-        return call.kind in _PASSABLE and len(call.inputs) == 1 and call.index in self.again
+        return call.kind in _PASSABLE and len(_signals(call)) == 1 and call.index in self.again
 
     def calls_of(self, layer: str, *, op: str) -> list[Call]:
         """Every call that a layer made of its operation."""
@@ -113,6 +116,11 @@ class Flow:
     def _is_idle(self, call: Call) -> bool:
         """A dropout that handed its input on: what comes after reads that input."""
         return call.kind == "dropout" and not self.graph.consumers(call) and call.index not in self.graph.outputs
+
+
+def _signals(call: Call) -> tuple[int, ...]:
+    """The inputs of which a call reads the values."""
+    return call.inputs[:1] if call.op in _SHAPED_AS else call.inputs
 
 
 class _Replays(Listener):

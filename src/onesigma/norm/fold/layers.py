@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from onesigma.model.graph import Call
 from onesigma.model.names import module_names
+from onesigma.model.state import is_expanded
 from onesigma.norm.fold.affine import reason_against_norm
 from onesigma.norm.fold.flow import Flow, Use
 
@@ -95,7 +96,11 @@ class Layers:
                 continue
             if parameter.is_meta or not parameter.is_floating_point():
                 return f"{name}.{key} holds no real numbers ({parameter.dtype} on {parameter.device})"
-            if self._owners[_memory(self.originals[name]._parameters[key])] > 1:
+            original = self.originals[name]._parameters[key]
+            assert original is not None
+            if is_expanded(original):
+                return f"{name}.{key} is expanded, so that several of its numbers are one in memory"
+            if self._owners[_memory(original)] > 1:
                 return f"{name}.{key} is tied to another parameter, which would change with it"
             full = f"{name}.{key}".lstrip(".")
             if any(full in names for names in self._reads(own)):
@@ -123,7 +128,7 @@ def _around(name: str) -> Iterator[str]:
         yield name
 
 
-def _memory(tensor: Tensor | None) -> object:
-    if tensor is not None and tensor.layout == torch.strided and tensor.numel():
+def _memory(tensor: Tensor) -> object:
+    if tensor.layout == torch.strided and tensor.numel():
         return (tensor.device, tensor.untyped_storage().data_ptr())
     return id(tensor)

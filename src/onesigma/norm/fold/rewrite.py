@@ -65,7 +65,7 @@ def _assign(layer: nn.Module, name: str, value: Tensor | None) -> Undo:
 
 
 def _copy(parameter: Tensor, value: Tensor) -> None:
-    with torch.no_grad():
+    with torch.inference_mode(parameter.is_inference()), torch.no_grad():  # in this order: the first sets the second
         parameter.copy_(value)
 
 

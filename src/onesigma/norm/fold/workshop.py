@@ -15,12 +15,13 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import module_names
 from onesigma.model.state import preserved
 from onesigma.norm.fold.affine import affine_of, is_norm, keeps_statistics
-from onesigma.norm.fold.certificate import EXACT, Proof, doubled, float64_twin, in_eval
+from onesigma.norm.fold.certificate import EXACT, Proof, float64_twin, in_eval
 from onesigma.norm.fold.flow import flow_of, in_float64
 from onesigma.norm.fold.layers import Layers
 from onesigma.norm.fold.plan import Plan, Target, at_channels
 from onesigma.norm.fold.planner import plan_of
 from onesigma.norm.fold.rewrite import PadPerChannel, Undo, assign, drop_padding, mirror, replace, undo_all
+from onesigma.norm.fold.variants import doubled
 from onesigma.norm.fold.weights import absorbed_after, absorbed_before
 
 __all__ = ["Workshop"]
@@ -127,14 +128,15 @@ class Workshop:
 
     def _certify(self, plans: Sequence[Plan]) -> tuple[str, float]:
         """Do to the model what was done to the twin, if both proofs hold; what speaks against it, and the change."""
-        change = self.proof.change()
+        change, where = self.proof.change()
         if math.isinf(change):
             return (
                 "without it the model raises, or gives something else: it is read by more than what is called",
                 change,
             )
         if not change <= EXACT:
-            return f"folding moves the output by {change:.1e} of its size in float64", change
+            on = f", on a batch {where}" if where else ""
+            return f"folding moves the output by {change:.1e} of its size in float64{on}", change
         mark = len(self.undo_steps)
         for plan in plans:
             self._fold_model(plan)
