@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-Case = tuple[nn.Module, Any, Any]
+Case = tuple[nn.Module, Any, Any] | tuple[nn.Module, Any, Any, dict[str, Any]]
+"""Model, batch, loss; and, where the fault shows in training only, `optimizer` and `steps`."""
+
 ce, mse = F.cross_entropy, F.mse_loss
 
 

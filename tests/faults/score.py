@@ -1,7 +1,7 @@
 """The score of rule sets on the fault suite, with intervals over seeds."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import sqrt
@@ -22,9 +22,9 @@ OURS = "onesigma"
 
 
 def report_of(case: Case) -> Report:
-    """What `check` finds without training."""
-    model, batches, loss = case
-    return check(model, batches, loss=loss)
+    """What `check` finds, without training unless the case says how."""
+    model, batches, loss, *training = case
+    return check(model, batches, loss=loss, **(training[0] if training else {}))
 
 
 def findings_of(case: Case) -> tuple[Finding, ...]:
@@ -71,13 +71,18 @@ class Score:
         yield f"{self.clean_warnings / max(self.clean_runs, 1):.2f}"
 
 
-def score(seeds: Iterable[int]) -> Mapping[str, Score]:
+def score(
+    seeds: Iterable[int],
+    *,
+    faults: Sequence[Fault] = ALL,
+    models: Callable[[int], Iterator[tuple[str, Callable[[], Case]]]] = healthy,
+) -> Mapping[str, Score]:
     """Every fault, its twin, and every healthy model, once per seed, judged by us and by every rival."""
     totals = {name: Score() for name in (OURS, *RIVALS)}
     for seed in seeds:
-        for fault in ALL:
+        for fault in faults:
             _add_fault(totals, fault, seed)
-        for name, build in healthy(seed):
+        for name, build in models(seed):
             torch.manual_seed(seed)
             _add_healthy(totals, report_of(build()), name)
     return totals

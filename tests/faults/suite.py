@@ -2,20 +2,33 @@
 
 from collections.abc import Callable, Iterator
 
-from . import cases, cases_structure, clean, clean_wide
+from . import (
+    cases,
+    cases_structure,
+    clean,
+    clean_wide,
+    unseen_data,
+    unseen_depth,
+    unseen_losses,
+    unseen_training,
+    unseen_weights,
+)
 from .cases_wide import WIDE
 from .registry import FAULTS, Case, Fault
+from .unseen import UNSEEN
+from .unseen_clean import unseen_healthy
 
 __all__ = ["ALL", "healthy"]
 
 # Importing a module of cases registers them.
-assert cases.__doc__
-assert cases_structure.__doc__
+for module in (cases, cases_structure, unseen_data, unseen_depth, unseen_losses, unseen_training, unseen_weights):
+    assert module.__doc__
 
-ALL: tuple[Fault, ...] = (*FAULTS, *WIDE)
+ALL: tuple[Fault, ...] = (*FAULTS, *WIDE, *UNSEEN)
 
 
 def healthy(seed: int) -> Iterator[tuple[str, Callable[[], Case]]]:
     """Name and builder of every healthy model."""
     yield from clean.cases(seed)
     yield from clean_wide.cases(seed)
+    yield from unseen_healthy(seed)
