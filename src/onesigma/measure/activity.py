@@ -43,7 +43,7 @@ def activity_row(call: Call, tensor: torch.Tensor, *, axis: int) -> tuple[torch.
     """Per unit, the number of saturated and of flat observations, on the tensor's device; None if not judged."""
     if call.function is None or call.op not in _JUDGED or not tensor.dim() or not tensor.numel():
         return None
-    largest, is_rectifier = _shape_of(call.function)
+    largest, is_rectifier = (1.0, True) if call.op == "relu" else _shape_of(call.function)
     axis %= tensor.dim()
     shape = (math.prod(tensor.shape[:axis]), tensor.shape[axis], math.prod(tensor.shape[axis + 1 :]))
     units = Units(shape[1], shape[0] * shape[2], is_rectifier)

@@ -1,10 +1,11 @@
 """Tensors to rows of numbers, on whatever device they are: compiled loops on the CPU, tensor operations elsewhere."""
 
 import math
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
 from onesigma.model.kernel import bin_counts, row_sums
@@ -73,18 +74,20 @@ def _sums(rows: torch.Tensor) -> torch.Tensor:
     num_rows, num_columns = rows.shape
     width = max(_LEAST_WIDTH, (_PIECE if on_host else _PIECE << 5) // num_rows)
     starts = range(0, num_columns, width)
-    sums = partial(_host_sums if on_host else _device_sums, rows)
     ends = [min(start + width, num_columns) for start in starts]
+    sums = partial(_host_sums if on_host else _device_sums, rows)
     if len(starts) == 1:
         return sums(0, num_columns)
     if on_host and torch.get_num_threads() > 1:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            parts = list(pool.map(sums, starts, ends))
+            table = torch.stack(list(pool.map(sums, starts, ends)))
     else:
-        parts = list(map(sums, starts, ends))
-    return _joined(
-        torch.stack(parts), widths=[end - start for start, end in zip(starts, ends, strict=True)], num_rows=num_rows
-    )
+        table = torch.stack(list(map(sums, starts, ends)))
+    widths = torch.tensor(ends, dtype=table.dtype, device=table.device).diff(prepend=table.new_zeros(1))
+    if not on_host:
+        return _joined(table, widths=widths, num_rows=num_rows)  # type: ignore[no-any-return]
+    with np.errstate(all="ignore"):  # NumPy is quicker with a few numbers, and warns of infinity.
+        return torch.from_numpy(_joined(table.numpy(), widths=widths.numpy(), num_rows=num_rows))
 
 
 def _host_sums(rows: torch.Tensor, begin: int = 0, end: int | None = None) -> torch.Tensor:
@@ -109,14 +112,13 @@ def _device_sums(rows: torch.Tensor, begin: int = 0, end: int | None = None) -> 
     return torch.stack([torch.zeros_like(mean), mean, squares, within, between, rows.amin(), rows.amax()])
 
 
-def _joined(table: torch.Tensor, *, widths: Sequence[int], num_rows: int) -> torch.Tensor:
-    """The sums of pieces that lie side by side, one piece a row."""
-    share = torch.tensor(widths, dtype=table.dtype).to(table.device)
-    mean = table[:, 1] @ share / sum(widths)
-    spread = num_rows * ((table[:, 1] - mean).square() @ share)
+def _joined(table: Any, *, widths: Any, num_rows: int) -> Any:
+    """The sums of pieces that lie side by side, one piece a row; tensors or arrays."""
+    mean = table[:, 1] @ widths / widths.sum()
+    spread = num_rows * ((table[:, 1] - mean) ** 2 @ widths)
     row = table.sum(0)
     row[1], row[2] = mean, row[2] + spread
-    row[5], row[6] = table[:, 5].amin(), table[:, 6].amax()
+    row[5], row[6] = table[:, 5].min(), table[:, 6].max()
     return row
 
 

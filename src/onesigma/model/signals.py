@@ -159,8 +159,9 @@ class Ledger:
         nonfinite, mean, squares, within, between, low, high = map(float, row[:7])
         if numel == int(nonfinite):
             return Moments(nonfinite=numel)
-        is_constant = low == high and not nonfinite
-        found = Moments(
+        is_constant, is_compared = low == high and not nonfinite, num_samples > 1
+        within = 0.0 if is_constant or not is_compared else within
+        return Moments(
             count=numel - int(nonfinite),
             nonfinite=int(nonfinite),
             mean=low if is_constant else mean,
@@ -168,15 +169,10 @@ class Ledger:
             minimum=low,
             maximum=high,
             num_samples=num_samples,
+            within=within,
+            products=(num_samples - 1) * between - within if is_compared else 0.0,
+            pairs=num_samples * (num_samples - 1),
+            self_products=between + within if is_compared else 0.0,
             counts=tuple(map(int, row[7:])),
             edges=histogram_edges(low, high) if len(row) > 7 else (0.0, 0.0),
-        )
-        if num_samples < 2:
-            return found
-        return replace(
-            found,
-            within=0.0 if is_constant else within,
-            products=(num_samples - 1) * between - within,
-            pairs=num_samples * (num_samples - 1),
-            self_products=between + within,
         )
