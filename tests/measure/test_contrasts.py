@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onesigma.measure import contrasted, measure
+from onesigma.measure import contrasted, measure, measure_contrasted
 from onesigma.model.batches import first_batch
 from onesigma.model.state import fingerprint
 from onesigma.model.trace import Trace
@@ -69,6 +69,47 @@ def test_a_loss_that_the_model_carries_is_given_every_row_twice() -> None:
     assert found is not None
     assert found.doubled is not None
     assert found.doubled / found.value == pytest.approx(2, rel=1e-5)
+
+
+class WithPenalty(Carrying):
+    """Adds something to the loss that no function of torch made."""
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = super().forward(x, labels)
+        return {**found, "loss": found["loss"] + found["logits"].square().sum()}
+
+
+def passes_of(model: nn.Module) -> tuple[Trace, list[int]]:
+    """The trace of `check`, and how many rows each of its passes had."""
+    rows: list[int] = []
+    model.register_forward_pre_hook(lambda module, args, kwargs: rows.append(len(kwargs["x"])), with_kwargs=True)
+    return measure_contrasted(model, first_batch({"x": X, "labels": Y})), rows
+
+
+@pytest.mark.parametrize(("model", "expected"), [(Carrying(), [64, 8]), (WithPenalty(), [64, 8, 16])])
+def test_a_plain_loss_is_doubled_without_the_model_and_equal_rows_need_no_other_company(
+    model: nn.Module, expected: list[int]
+) -> None:
+    trace, rows = passes_of(model)
+    assert rows == expected
+    assert trace.coupling == 0
+    assert trace.loss is not None
+    assert trace.loss.doubled is not None
+    assert trace.loss.doubled / trace.loss.value == pytest.approx(2, rel=1e-5)
+
+
+class LooksBack(nn.Module):
+    """Reads the two rows before, as a convolution does for which the batch stands in the place of time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + x.roll(1, 0) + x.roll(2, 0)
+
+
+@pytest.mark.parametrize("part", [LooksBack(), nn.BatchNorm1d(16, track_running_stats=False)])
+def test_rows_that_depend_on_one_another_are_seen_against_the_measured_pass(part: nn.Module) -> None:
+    coupling = measure_contrasted(network(part), first_batch((X, Y)), loss="cross_entropy").coupling
+    assert coupling is not None
+    assert coupling > 1e-3
 
 
 class OverBatch(nn.Module):

@@ -66,6 +66,31 @@ def test_every_number_is_that_of_its_formula(tensor, axis, piece, monkeypatch):
     check(tensor, signal(tensor, num_samples=8), axis=axis)
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.randn(8, 700, 400), torch.randn(400, 8, 700).transpose(0, 1), torch.randn(8, 200_000).half()],
+    ids=["in one stretch", "strided", "half"],
+)
+def test_pieces_of_a_large_tensor_add_up_to_the_whole(tensor, num_threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        check(tensor, signal(tensor, num_samples=8), axis=0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_numbers_do_not_depend_on_threads():
+    tensor, before = torch.randn(8, 300_000), torch.get_num_threads()
+    found = []
+    for num_threads in (1, 2):
+        torch.set_num_threads(num_threads)
+        found.append(signal(tensor, num_samples=8))
+    torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
 def test_a_constant_has_a_std_of_exactly_zero():
     found = signal(torch.full((7, 3), 0.1), num_samples=7, histogram=True)
     assert (found.std, found.sample_std, found.mean) == (0.0, 0.0, torch.tensor(0.1).item())

@@ -44,9 +44,9 @@ def contrasted(
 ) -> Trace:
     """The trace with `loss.in_eval`, `loss.doubled` and `coupling`, from a few forward passes more.
 
-    In eval mode, on at most 16 rows: whether the answer for the last row depends on the rows beside it (the
-    last, because what takes the batch for time mostly looks back), and whether
-    the loss of rows given twice is twice the loss. On the whole batch, but only for a model in training mode whose
+    In eval mode, on at most 16 rows: whether the answer for the last row depends on the rows beside it (the last,
+    because what takes the batch for time mostly looks back), and whether the loss of rows given twice is twice the
+    loss. On the whole batch, but only for a model in training mode whose
     batch norms have tracked something: the loss in eval mode. What cannot be tried, as with inputs that are not rows
     alone, stays None. The model is left bit for bit as it was.
 
@@ -151,13 +151,17 @@ def _loss_and_row(model: nn.Module, batch: Batch, *, criterion: Criterion) -> tu
 
 
 def _companies(batch: Batch) -> tuple[Batch, Batch] | None:
-    """The last rows, and the last row with others; None where some tensor is not made of rows."""
+    """The last row after the first ones, and after those before it; None where some tensor is not made of rows.
+
+    The first comes first: it is held against the whole batch, in which what looks back a few rows sees the same as
+    in the second.
+    """
     num = batch.num_samples
     size = min(_MOST_ROWS, max(2, num // _SHARE), (num + 1) // 2)
     tensors = list(tensors_in((batch.args, batch.kwargs, batch.targets)))
     if size < 2 or any(tensor.dim() and tensor.shape[0] != num for tensor in tensors):
         return None
-    return _rows(batch, list(range(num - size, num))), _rows(batch, [*range(size - 1), num - 1])
+    return _rows(batch, [*range(size - 1), num - 1]), _rows(batch, list(range(num - size, num)))
 
 
 def _rows(batch: Batch, chosen: list[int]) -> Batch:
