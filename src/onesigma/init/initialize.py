@@ -21,6 +21,7 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
 from onesigma.model.names import parameter_names, tied_names, unwrapped
 from onesigma.model.state import preserved
+from onesigma.model.together import group_of, is_on_ranks, on_ranks
 
 __all__ = ["initialize_"]
 
@@ -55,6 +56,9 @@ def initialize_(
     product, or make the output), tied weights after their first use, frozen, derived and normalized weights, layers
     that the batch never reaches, and whatever `skip` names. Norms, running statistics, gradients, modes and random
     state stay bit for bit. If anything raises, the model is as it was.
+
+    Under DDP, FSDP2 or with DTensors every rank must call, each with its own batch: all end with the bits of one
+    process on the joined batch; see `on_ranks`.
 
     Args:
         model: Any module that can be run.
@@ -96,6 +100,11 @@ def initialize_(
     """
     if scheme not in _SCHEMES:
         raise ConfigError(f"initialize_: scheme must be one of {', '.join(map(repr, _SCHEMES))}, got {scheme!r}.")
+    if is_on_ranks(model):
+        return on_ranks(
+            initialize_, model, batches, group=group_of(model),
+            scheme=scheme, seed=seed, where=where, skip=skip, head=head,
+        )  # fmt: skip
     module = unwrapped(model)
     batch = first_batch(batches)
     if scheme != "analytic":  # which takes batches without values, too, and copies what it runs
