@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from onesigma._errors import OnesigmaError
 from onesigma.cli._commands import Commands
+from onesigma.cli._ends import INTERRUPTED, told
 from onesigma.cli._version import print_version
 
 __all__ = ["app", "main"]
@@ -35,20 +36,21 @@ def onesigma(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error that the user can mend becomes one line on stderr and exit code 2."""
+    """Run the command line and leave with its exit code; whatever goes wrong is one line on stderr and code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        app(args=[argument for argument in given if argument != "--debug"], prog_name="onesigma")
-    except OnesigmaError as error:
+        arguments = [argument for argument in given if argument != "--debug"]
+        code = app(args=arguments, prog_name="onesigma", standalone_mode=False)
+        line = INTERRUPTED if code == 130 else ""  # typer has caught it
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {_escaped(error)}")
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
-        raise SystemExit(130) from None
+        code, line = told(error, debug=debug)
+    if line:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(_red(line))
+    raise SystemExit(code or 0)
 
 
-def _escaped(error: OnesigmaError) -> str:
-    return " ".join(str(error).split()).replace("[", r"\[")
+def _red(line: str) -> str:
+    return escape(line).replace("error:", "[bold red]error:[/]", 1) if line.startswith("error:") else escape(line)

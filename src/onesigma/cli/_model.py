@@ -4,6 +4,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from torch import nn
 from onesigma._errors import ModelError
 
 __all__ = ["build_model", "find_factory"]
+
+_MOST_NAMES = 8
+
+# Dotted identifiers, of which the last is no suffix of a file.
+_MODULE_NAME = re.compile(r"[^\W\d]\w*(\.(?!py$)[^\W\d]\w*)*")
 
 _SIZES = {
     "num_features": ("num_features", "in_features", "n_features", "num_inputs", "input_size", "input_dim"),
@@ -35,9 +41,10 @@ def find_factory(spec: str) -> Callable[..., Any]:
             f"MODEL {spec!r}: wanted 'package.module:factory' or 'file.py:factory', got no "
             f"{'factory after a colon' if not colon else 'name on one side of the colon'}; e.g. 'my_model.py:build'."
         )
-    module = _module_from_file(where) if where.endswith(".py") else _module_by_name(where)
+    by_name = _MODULE_NAME.fullmatch(where) is not None and not ("." in where and Path(where).is_file())
+    module = _module_by_name(where) if by_name else _module_from_file(where)
     if not hasattr(module, name):
-        raise ModelError(f"MODEL {spec!r}: {where} has no {name!r}{_suggestion(name, module)}.")
+        raise ModelError(f"MODEL {spec!r}: {where} has no {name!r}; {_suggestion(name, module)}")
     factory: Callable[..., Any] = getattr(module, name)
     return factory
 
@@ -59,7 +66,7 @@ def build_model(spec: str, *, num_features: int | None = None, num_classes: int 
     arguments = _arguments(spec, factory, {"num_features": num_features, "num_classes": num_classes})
     try:
         model = factory(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"MODEL {spec!r}: {_call(spec, arguments)} raised {_said(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"MODEL {spec!r}: wanted an nn.Module from {_call(spec, arguments)}, got {_kind(model)}.")
@@ -85,10 +92,12 @@ def _arguments(spec: str, factory: Callable[..., Any], sizes: dict[str, int | No
 
 def _module_from_file(where: str) -> ModuleType:
     path = Path(where)
+    if path.suffix != ".py":
+        raise ModelError(f"MODEL: {where} is neither a module's name nor a Python file; e.g. 'my_model.py:build'.")
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ModelError(f"MODEL: there is no file {where}{hint}")
+        hint = f"did you mean {path.parent / near[0]}?" if near else "name the Python file that builds the model."
+        raise ModelError(f"MODEL: there is no file {where}; {hint}")
     # A name of its own: a user's random.py must not take the place of Python's.
     name = f"_onesigma_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -113,9 +122,10 @@ def _module_by_name(where: str) -> ModuleType:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
         if error.name is not None and where.startswith(error.name):
+            path = f"{where.replace('.', '/')}.py:build"
             raise ModelError(
                 f"MODEL: there is no module {error.name!r} to import (looked in the working directory and in "
-                f"{sys.prefix}); for a file write its path: '{where.replace('.', '/')}.py:…'."
+                f"{sys.prefix}); for a file write its path, such as '{path}'."
             ) from error
         raise ModelError(f"MODEL: importing {where} raised {_said(error)}.") from error
     except (Exception, SystemExit) as error:
@@ -129,8 +139,9 @@ def _suggestion(name: str, module: ModuleType) -> str:
     own = [key for key in public if getattr(getattr(module, key), "__module__", "") == module.__name__]
     near = difflib.get_close_matches(name, own, n=1)
     if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; it offers {', '.join(sorted(own))}" if own else "; it defines no function"
+        return f"did you mean {near[0]!r}?"
+    more = f" and {len(own) - _MOST_NAMES} more" if len(own) > _MOST_NAMES else ""
+    return f"it offers {', '.join(sorted(own)[:_MOST_NAMES])}{more}." if own else "it defines no function."
 
 
 def _call(spec: str, arguments: dict[str, int]) -> str:
@@ -146,8 +157,8 @@ def _kind(value: object) -> str:
 
 
 def _line_of(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        return f" (line {error.lineno})"
+    if isinstance(error, SyntaxError):  # says its line itself
+        return ""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

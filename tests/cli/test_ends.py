@@ -1,0 +1,86 @@
+"""Whatever ends a run before its time is one line on stderr and an exit code; a traceback comes with --debug only."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onesigma.cli import main
+
+MODELS = """
+import sys
+from torch import nn
+
+def leaves():
+    sys.exit(0)
+
+def interrupted():
+    raise KeyboardInterrupt
+
+class Leaves(nn.Linear):
+    def __init__(self, num_features):
+        super().__init__(num_features, 2)
+
+    def forward(self, x):
+        sys.exit(0)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(MODELS)
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n3,5\n4,4\n")
+    return tmp_path
+
+
+def ended(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert isinstance(leaving.value.code, int)
+    return leaving.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["check"], "onesigma check: Missing argument 'MODEL'; see onesigma check --help."),
+        (["rules", "--loud"], "No such option: --loud; see onesigma rules --help."),
+        (["check", "net.py:leaves", "--data", "data.csv"], "leaves() raised SystemExit: 0"),
+        (["check", "net.py:Leaves", "--data", "data.csv"], "sys.exit(0)"),
+        (["check", "data.csv:build", "--data", "data.csv"], "neither a module's name nor a Python file"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_a_run_that_cannot_be_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], wanted: str
+) -> None:
+    assert ended(*arguments) == 2
+    said = capsys.readouterr().err
+    assert wanted in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("place")
+def test_an_interrupt_is_exit_code_130_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("check", "net.py:interrupted", "--data", "data.csv") == 130
+    assert capsys.readouterr().err.startswith("interrupted")
+
+
+@pytest.mark.usefixtures("place")
+def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("check", "net.py:Leaves", "--data", "data.csv", "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_who_leaves_is_told_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "onesigma", "gain", "--json"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
