@@ -447,3 +447,30 @@ def test_sparse_gradients_and_max_norm_are_fine():
     trace = measure(model, (tokens, labels), loss="cross_entropy")
     assert trace.parameter("0.weight").gradient.count == 36
     assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize("shape", [(64, 5), (16, 5, 7), (4, 5, 6, 7)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_mean_and_variance_of_a_batch_norm_are_those_of_torch(shape, memory_format):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    x = x.to(memory_format=memory_format) if x.dim() == 4 else x
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    var, mean = torch.var_mean(x.double(), dim=axes)
+    (norm,) = measure(nn.Sequential({2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[x.dim()](5)), x).of_kind(
+        "batch_norm"
+    )
+    # Against running statistics 0 and 1, and an eps in both variances.
+    assert norm.attributes["mean_gap"] == pytest.approx((mean**2 / (var + 1e-5)).mean().sqrt().item(), rel=1e-6)
+    assert norm.attributes["var_ratio"] == pytest.approx(
+        math.exp(((1 + 1e-5) / (var + 1e-5)).log().mean().item()), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("op", [nn.ReLU(), nn.Tanh()])
+@pytest.mark.parametrize("shape", [(64, 6), (8, 6, 5, 5)])
+def test_units_are_counted_alike_side_by_side_and_along_channels(op, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3
+    (record,) = measure(op, x).of_kind("activation")
+    slopes = (x > 0).double() if isinstance(op, nn.ReLU) else 1 - x.double().tanh() ** 2
+    assert record.activity.num_units == 6
+    assert record.activity.saturated == pytest.approx((slopes < 0.06).double().mean().item(), abs=1e-12)

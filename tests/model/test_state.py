@@ -178,4 +178,16 @@ def test_a_large_model_is_not_copied_when_it_is_only_read(monkeypatch):
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
     with preserved(model):
         run(model, 4, 3)
+    with preserved(embedding := nn.Embedding(5, 3)):
+        embedding(torch.arange(5))
     assert not copies
+
+
+def test_a_large_embedding_that_renormalizes_its_rows_is_copied_and_put_back(monkeypatch):
+    monkeypatch.setattr(state, "_EAGER_BYTES", -1)
+    embedding = nn.Embedding(5, 3, max_norm=0.1)
+    before = embedding.weight.detach().clone()
+    with preserved(embedding):
+        embedding(torch.arange(5))
+        assert not torch.equal(embedding.weight, before)
+    assert torch.equal(embedding.weight, before)
