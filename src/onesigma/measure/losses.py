@@ -158,10 +158,14 @@ def chance_at(
         slot, name = known[index]
         return float(ledger.row(slot)[0]), name
     call = graph.calls[index] if index >= 0 else None
-    parts = [chance_at(i, graph, ledger=ledger, known=known) for i in call.inputs] if call and call.inputs else [None]
-    found = [part for part in parts if part is not None]
-    if call is None or len(found) < len(parts):
+    if call is None or not call.inputs:
         return None
+    found = []
+    for source in call.inputs:
+        part = chance_at(source, graph, ledger=ledger, known=known)
+        if part is None:
+            return None  # at once: the ways through joined experts and residual sums are without number
+        found.append(part)
     if call.kind == "shape" or call.op == "mean":
         return found[0]
     factor = call.attributes.get("other")
