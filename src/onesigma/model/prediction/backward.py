@@ -1,27 +1,37 @@
-"""Gradients before any data: second moments go backward through what made each result, element by element.
+"""Gradients before any data: random gradients pulled back through every call, at inputs drawn from what is predicted.
 
-Of y = Jx the gradient ∂L/∂x = Jᵀ∂L/∂y has second moments (J²)ᵀE[(∂L/∂y)²], if the gradients of different elements of y
-are independent. Where variances go forward as J²·Var[x], this is the transpose of that map.
+For y = f(x), ∂L/∂x = Jᵀ∂L/∂y with J = f′(x). The gradient at the outputs is random signs; every call is made again on a
+draw of its predicted inputs, and its own vector-Jacobian product takes the gradient on. So gradients that go together
+over positions, as those behind a mean over tokens do, stay together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from onesigma.model.prediction.laws import slope_moment
-from onesigma.model.prediction.rules.attention import attended
-from onesigma.model.prediction.rules.pools import evenly, slope_of_largest
+from onesigma.model.batches import tensors_in
+from onesigma.model.ops import is_in_place
+from onesigma.model.prediction.fields import Fields
 from onesigma.model.prediction.rules.shapes import MOVES, SAME
 from onesigma.model.prediction.signal import Known, Signal
 from onesigma.model.prediction.step import Step
-from onesigma.model.prediction.unpredictable import Unpredictable
+from onesigma.model.state import random_state_preserved
 
 __all__ = ["Key", "Made", "gradients"]
 
 Key = tuple[int, int]
-_Back = Callable[["Made", Sequence[torch.Tensor]], dict[str, torch.Tensor]]
+_Gradients = dict[Key, torch.Tensor | str]
+
+_ADDITIVE = MOVES | SAME | {"add", "sub", "rsub", "neg", "cat", "stack", "mean", "sum", "pad", "dropout", "interpolate"}
+_ADDITIVE |= {f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)}
+# Products with weights or numbers.
+_LINEAR_IN_ONE = {"linear", "matmul", "bmm", "mm", "mul", "div"}
+_LINEAR_IN_ONE |= {f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)}
+
+_FEWEST, _MOST = 4, 16
+_WANTED = 4096  # values at the outputs, over all probes: mean squares are then right to √(2/4096), 2.2 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,237 +43,149 @@ class Made:
         sources: Argument → (call, number of its result) that made it.
         results: What is predicted of its results.
         key: Of its first result.
+        unknown: Why nothing is predicted of its results, which then are none.
     """
 
     step: Step
     sources: Mapping[str, Key]
     results: Sequence[Signal]
     key: Key
+    unknown: str = ""
 
 
 @torch.no_grad()
-def gradients(trail: Sequence[Made], outputs: Sequence[int]) -> dict[int, torch.Tensor | str]:
-    """Call → second moments of the gradient of its first result, for a gradient of second moment 1 at the outputs.
+def gradients(trail: Sequence[Made], outputs: Sequence[int]) -> dict[int, float | str]:
+    """Call → mean square of the gradient of its first result, for a gradient of mean square 1 at the outputs.
 
-    Where no rule tells how a gradient goes on, everything before that call has the reason instead.
+    Where a call has no gradient that could be taken, everything before it has the reason instead.
     """
-    found: dict[Key, torch.Tensor | str] = {}
-    for made in trail:
-        if made.key[0] in outputs:
-            found[made.key] = torch.ones(made.results[0].shape)
+    ends = [made for made in trail if made.key[0] in outputs and made.results]
+    values = sum(made.results[0].base_mean.numel() for made in ends)
+    probes = min(max(_WANTED // max(values, 1), _FEWEST), _MOST)
+    generator = torch.Generator().manual_seed(0)
+    fields = Fields(generator)
+    found: dict[int, float | str] = {}
+    with random_state_preserved():
+        torch.manual_seed(0)  # of dropout
+        for _ in range(probes):
+            for (index, number), gradient in _probe(trail, ends, fields=fields).items():
+                before = found.get(index, 0.0)
+                if number == 0 and not isinstance(before, str):
+                    square = gradient if isinstance(gradient, str) else float(gradient.double().square().mean())
+                    found[index] = square if isinstance(square, str) else before + square / probes
+            fields.next()
+    return found
+
+
+def _probe(trail: Sequence[Made], ends: Sequence[Made], *, fields: Fields) -> _Gradients:
+    """Every gradient, for random signs at the outputs."""
+    found: _Gradients = {}
+    for made in ends:
+        coins = torch.randint(0, 2, made.results[0].shape, generator=fields.generator)
+        found[made.key] = 2.0 * coins - 1
     for made in reversed(trail):
-        keys = [(made.key[0], number) for number in range(len(made.results))]
-        came = [found.get(key) for key in keys]
-        reason = next((each for each in came if isinstance(each, str)), None)
+        if made.unknown:
+            for source in made.sources.values():
+                _add(found, source, f"behind {made.step.call.op}: {made.unknown}")
+            continue
+        came = [found.get((made.key[0], number)) for number in range(len(made.results))]
         if all(each is None for each in came):
             continue
-        whole = [
-            each if isinstance(each, torch.Tensor) else torch.zeros(result.shape)
-            for each, result in zip(came, made.results, strict=True)
-        ]
-        for name, moment in _passed(made, whole, reason=reason).items():
+        reason = next((each for each in came if isinstance(each, str)), None)
+        for name, gradient in _passed(made, came, reason=reason, fields=fields).items():
             if name in made.sources:
-                _add(found, made.sources[name], moment)
-    return {index: moment for (index, number), moment in found.items() if number == 0}
+                _add(found, made.sources[name], gradient)
+    return found
 
 
-def _add(found: dict[Key, torch.Tensor | str], key: Key, moment: torch.Tensor | str) -> None:
+def _add(found: _Gradients, key: Key, gradient: torch.Tensor | str) -> None:
     before = found.get(key)
-    if isinstance(before, torch.Tensor) and isinstance(moment, torch.Tensor):
-        moment = before + moment
-    found[key] = before if isinstance(before, str) else moment
+    if isinstance(before, torch.Tensor) and isinstance(gradient, torch.Tensor):
+        gradient = before + gradient
+    found[key] = before if isinstance(before, str) else gradient
 
 
-def _passed(made: Made, came: Sequence[torch.Tensor], *, reason: str | None) -> Mapping[str, torch.Tensor | str]:
+def _passed(
+    made: Made, came: Sequence[torch.Tensor | str | None], *, reason: str | None, fields: Fields
+) -> Mapping[str, torch.Tensor | str]:
     if reason is None:
         try:
-            return _back_of(made.step)(made, came)
-        except Unpredictable as found:
-            reason = str(found)
-        except Exception as error:  # no rule may bring down the prediction
+            whole = [
+                each if isinstance(each, torch.Tensor) else torch.zeros(result.shape)
+                for each, result in zip(came, made.results, strict=True)
+            ]
+            return _batch_norm(made, whole) if _over_the_batch(made.step) else _pulled(made, whole, fields=fields)
+        except Exception as error:  # no call may bring down the prediction
             reason = f"{made.step.call.op}: backward does not fit this call ({type(error).__name__}: {error})"
     return dict.fromkeys(made.step.signals, reason)
 
 
-def _back_of(step: Step) -> _Back:
-    call = step.call
-    if call.kind == "activation" and call.function is not None:
-        return _activation
-    if call.kind == "norm":
-        return _norm
-    found = _BACK.get(call.op)
-    if found is None:
-        raise Unpredictable(f"no backward rule for {call.attributes.get('function', call.op)!r}")
-    return found
+def _over_the_batch(step: Step) -> bool:
+    return step.call.op == "batch_norm"
 
 
-def _pulled(
-    step: Step, came: Sequence[torch.Tensor], *, forward: Callable[[str, torch.Tensor], Any]
-) -> dict[str, torch.Tensor]:
-    """The transpose of how variances go forward from each argument."""
-    found = {}
-    for name, signal in step.signals.items():
-        with torch.enable_grad():
-            variance = torch.zeros(signal.shape, requires_grad=True)
-            out = forward(name, variance)
-            results: list[torch.Tensor] = list(out) if isinstance(out, (tuple, list)) else [out]
-            (found[name],) = torch.autograd.grad(results, variance, list(came))
-    return found
-
-
-def _activation(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    x, function = made.step.signal(), made.step.call.function
-    assert function is not None
-    plain = x.plain
-    return {"input": came[0] * slope_moment(function, plain.base_mean, plain.base_var)}
-
-
-def _norm(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """(γ/σ)²: what the few means that a norm subtracts take from a gradient is of order 1/n."""
+def _batch_norm(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """γ/σ: what the means over a whole batch take from a gradient, those over a few samples would overstate."""
     before, after = made.step.signal().var, made.results[0].var
     average = after.mean() / before.mean().clamp(min=1e-30)
-    return {"input": came[0] * torch.where(before > 0, after / before.clamp(min=1e-30), average)}
+    return {"input": came[0] * torch.where(before > 0, after / before.clamp(min=1e-30), average).sqrt()}
 
 
-def _weighted(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Layers with weights, and products of two signals: squares of the other side."""
+def _pulled(made: Made, came: Sequence[torch.Tensor], *, fields: Fields) -> dict[str, torch.Tensor]:
+    """The vector-Jacobian product of the call, at a draw of its inputs."""
     step = made.step
-
-    def forward(name: str, variance: torch.Tensor) -> object:
-        others: dict[str, object] = {"bias": None} if step.call.op.startswith(("linear", "conv")) else {}
-        if "bias" in step.known and not others:
-            raise Unpredictable(f"{step.call.op} with a bias has no backward rule yet")
-        for key, known in step.known.items():
-            if key not in (name, "bias"):
-                others[key] = _square(known)
-        return step.again(**{name: variance}, **others)
-
-    return _pulled(step, came, forward=forward)
-
-
-def _square(known: Signal | Known) -> torch.Tensor:
-    if isinstance(known, Signal):
-        return known.var + known.mean.square()
-    return known.value.detach().float().square() if known.value.is_floating_point() else known.value
-
-
-def _moved(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    step = made.step
-
-    def forward(name: str, variance: torch.Tensor) -> object:
-        if step.call.op in ("view", "reshape"):
-            return variance.reshape(step.shapes[0])
-        others = {key: torch.zeros(known.shape) for key, known in step.signals.items() if key != name}
-        return step.again(**{name: variance}, **others)
-
-    return _pulled(step, came, forward=forward)
-
-
-def _same(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {"input": came[0]}
-
-
-def _sum(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Residual joins: each side has the gradient of the whole; what was broadcast sums it."""
-    factor = float(made.step.arguments.get("alpha", 1)) ** 2
-    return {
-        name: (came[0] * (factor if name == "other" else 1.0)).sum_to_size(signal.shape)
-        for name, signal in made.step.signals.items()
+    alone = step.call.kind == "activation"  # a slope looks at no neighbor
+    given = {
+        name: _as_in(step, name, torch.zeros(signal.shape) if _is_linear(step) else fields.of(signal, alone=alone))
+        for name, signal in step.signals.items()
     }
+    leaves = {name: value for name, value in given.items() if value.is_floating_point()}
+    with torch.enable_grad():
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+        results = _called(step, {name: value.clone() for name, value in given.items()})
+        pairs = [(out, grad) for out, grad in zip(results, came, strict=False) if out.requires_grad]
+        if not pairs or not leaves:
+            return {}
+        outs, grads = zip(*pairs, strict=True)
+        found = torch.autograd.grad(outs, list(leaves.values()), grads, allow_unused=True)
+    return {name: gradient for name, gradient in zip(leaves, found, strict=True) if gradient is not None}
 
 
-def _product(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    found = {}
-    for name, signal in made.step.signals.items():
-        other = made.step.known.get("other" if name == "input" else "input")
-        factor = _square(other) if other is not None else torch.tensor(_number(made.step)).square()
-        found[name] = (came[0] * factor).sum_to_size(signal.shape)
-    return found
+def _is_linear(step: Step) -> bool:
+    """Whether the Jacobian is the same everywhere, so that no input need be drawn."""
+    one = len(step.signals) == 1 and "input" in step.signals
+    return step.call.op in _ADDITIVE or (one and step.call.op in _LINEAR_IN_ONE)
 
 
-def _number(step: Step) -> float:
-    return next(float(value) for value in step.arguments.values() if isinstance(value, (int, float)))
+def _called(step: Step, given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+    """The floating-point results of the call on other inputs; one that writes in place does so on copies."""
+    if step.call.kind == "activation" and step.call.function is not None and step.call.op != "prelu":
+        return [step.call.function(given["input"])]
+    if step.call.op == "view":
+        return [given["input"].reshape(step.shapes[0])]
+    others = {name: _copied(known) for name, known in step.known.items() if _is_written(step, name)}
+    arguments: dict[str, Any] = {**others, **given}
+    made = step.again(**arguments)
+    results = [tensor for tensor in tensors_in(made) if tensor.is_floating_point()]
+    return results or [arguments["input"]]  # an assignment returns nothing
 
 
-def _quotient(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    if len(made.step.signals) > 1 or "input" not in made.step.signals:
-        raise Unpredictable("a quotient by a signal has no backward rule yet")
-    other = made.step.known.get("other")
-    divisor = _square(other) if other is not None else torch.tensor(_number(made.step)).square()
-    return {"input": (came[0] / divisor).sum_to_size(made.step.signal().shape)}
+def _is_written(step: Step, name: str) -> bool:
+    running = name in ("running_mean", "running_var")
+    return not isinstance(step.known[name], Signal) and (running or (name == "input" and is_in_place(step.function)))
 
 
-def _dropout(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    if made.results[0] is made.step.signal():
-        return {"input": came[0]}
-    return {"input": came[0] / (1 - float(made.step.arguments.get("p", 0.5)))}
+def _copied(known: Signal | Known) -> torch.Tensor:
+    assert isinstance(known, Known)
+    return known.value.detach().clone()
 
 
-def _mean(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    step = made.step
-    count = step.signal().base_mean.numel() / max(made.results[0].base_mean.numel(), 1)
-    if step.call.op.startswith("avg_pool"):
-        size = step.arguments["kernel_size"]
-        axes = int(step.call.op[-2])
-        count = float(torch.tensor(size).prod()) if isinstance(size, (tuple, list)) else float(size) ** axes
-    return _pulled(step, came, forward=lambda name, variance: step.again(**{name: variance}) / count)
-
-
-def _total(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    return _pulled(made.step, came, forward=lambda name, variance: made.step.again(**{name: variance}))
-
-
-def _maximum(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """One of the values of a window has the whole gradient, and any is as likely."""
-    factor = slope_of_largest(made.step)
-    return _pulled(made.step, came, forward=lambda name, variance: evenly(made.step, variance) * factor)
-
-
-def _attention(made: Made, came: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """∂L/∂v = aᵀg, and ∂L/∂logit_j = a_j·g·(v_j − o) on the way to queries and keys."""
-    attention = attended(made.step)
-    mean, weights = attention.weights.base_mean, attention.weights
-    second = weights.base_var + mean.square()
-    apart = attention.value.var * (1 - attention.alike_values)
-    around = (1 - 2 * mean + second.sum(-1, keepdim=True)).clamp(min=0)
-    logits = second * around * (came[0] @ apart.transpose(-1, -2)) * attention.scale**2
-    query, key = attention.query, attention.key
-    found = {
-        "query": logits @ (key.var * (1 - attention.alike_keys) + _spread(key)),
-        "key": logits.transpose(-1, -2) @ (query.var + query.mean.square()),
-        "value": second.transpose(-1, -2) @ came[0],
-    }
-    return {name: _grouped(moment, made.step.signal(name).shape) for name, moment in found.items()}
-
-
-def _spread(x: Signal) -> torch.Tensor:
-    return (x.mean - x.mean.mean(-2, keepdim=True)).square()
-
-
-def _grouped(moment: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Summed over the heads that share keys and values."""
-    if moment.shape == shape:
-        return moment
-    return moment.reshape(*shape[:-2], -1, *shape[-2:]).sum(-3)
-
-
-_LAYERS = tuple(f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3))
-_MAXIMA = tuple(
-    f"{kind}max_pool{n}d{end}" for kind in ("", "adaptive_") for n in (1, 2, 3) for end in ("", "_with_indices")
-)
-_MEANS = tuple(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
-
-_BACK: Mapping[str, _Back] = {
-    **dict.fromkeys(("linear", *_LAYERS, "matmul", "mm", "bmm", "einsum"), _weighted),
-    **dict.fromkeys((*MOVES, "cat", "stack"), _moved),
-    **dict.fromkeys(SAME, _same),
-    **dict.fromkeys(("add", "sub", "rsub"), _sum),
-    "neg": _same,
-    "mul": _product,
-    "div": _quotient,
-    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), _dropout),
-    **dict.fromkeys((*_MEANS, "mean"), _mean),
-    "sum": _total,
-    **dict.fromkeys(_MAXIMA, _maximum),
-    "scaled_dot_product_attention": _attention,
-}
+def _as_in(step: Step, name: str, value: torch.Tensor) -> torch.Tensor:
+    """A mask as what the call reads: booleans."""
+    outer, _, number = name.partition(".")
+    original: Any = step.arguments[outer]
+    original = original[int(number)] if number else original
+    if isinstance(original, torch.Tensor) and not original.is_floating_point():
+        return (value > 0.5) if original.dtype == torch.bool else value.to(original.dtype)
+    return value.float()

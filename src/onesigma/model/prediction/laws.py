@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-__all__ = ["Function", "correlation_series", "fourth_moment", "moments_through", "once", "slope_moment"]
+__all__ = ["Function", "correlation_series", "fourth_moment", "moments_through", "once"]
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -49,24 +49,6 @@ def moments_through(
         first += weight * value
         second += weight * value * value
     return center + first, (second - first * first).clamp(min=0)
-
-
-def slope_moment(
-    function: Function,
-    mean: torch.Tensor,
-    variance: torch.Tensor,
-    *,
-    nodes: Sequence[tuple[float, float]] | None = None,
-) -> torch.Tensor:
-    """E[f′(x)²], x ~ N(mean, variance), elementwise; or with another standard variable's nodes."""
-    std = variance.clamp(min=0).sqrt()
-    total = torch.zeros_like(mean)
-    for point, weight in nodes or _normal_nodes():
-        with torch.enable_grad():
-            x = (mean + point * std).detach().requires_grad_()
-            (slope,) = torch.autograd.grad(function(x.clone()).sum(), x, allow_unused=True, materialize_grads=True)
-        total += weight * slope.square()
-    return total
 
 
 def correlation_series(function: Function, mean: torch.Tensor, variance: torch.Tensor) -> list[float]:

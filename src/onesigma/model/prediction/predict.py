@@ -143,10 +143,10 @@ def predict(model: nn.Module, batches: Batches | Batch, *, gradients: bool = Fal
     return Prediction(tuple(records))
 
 
-def _with_gradient(record: PredictedRecord, found: torch.Tensor | str | None) -> PredictedRecord:
+def _with_gradient(record: PredictedRecord, found: float | str | None) -> PredictedRecord:
     if isinstance(found, str):
         return replace(record, gradient_unknown=found)
-    return record if found is None else replace(record, gradient_second_moment=float(found.double().mean()))
+    return record if found is None else replace(record, gradient_second_moment=found)
 
 
 def propagated(module: nn.Module, batch: Batch, *, keep: bool = False) -> tuple[Propagation, Graph]:

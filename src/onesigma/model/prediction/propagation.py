@@ -16,6 +16,7 @@ from onesigma.model.prediction.backward import Made
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.rules import rule_of
+from onesigma.model.prediction.rules.pools import bagged
 from onesigma.model.prediction.rules.shapes import SAME
 from onesigma.model.prediction.signal import Known, Signal
 from onesigma.model.prediction.step import Step
@@ -109,7 +110,10 @@ class Propagation(Listener):
         states = self.predicted(site, made)
         floating = [tensor for tensor in made if _is_signal(tensor)]
         if self._keep:
-            self._remember(site, floating, states)
+            own = (
+                states if len(states) != len(made) else [s for t, s in zip(made, states, strict=True) if _is_signal(t)]
+            )
+            self._remember(site, floating, own)
         for tensor in made:
             if not _is_signal(tensor) and states:
                 self._states[tensor] = Unknown(f"{site.call.op}: the order depends on the data")
@@ -126,6 +130,8 @@ class Propagation(Listener):
         sources = {name: self._keys[tensor] for name, tensor in site.tensors.items() if tensor in self._keys}
         if known and len(known) == len(states) == len(floating):
             self.trail.append(Made(self.step(site, floating), sources, known, (index, 0)))
+        elif sources and (unknown := next((state for state in states if isinstance(state, Unknown)), None)):
+            self.trail.append(Made(self.step(site, floating), sources, (), (index, 0), str(unknown)))
         for number, tensor in enumerate(floating):
             self._keys[tensor] = (index, number)
 
@@ -237,10 +243,12 @@ class Propagation(Listener):
         if self.recorder is not None and self.recorder.index_of(ids) is None and not ids.is_meta:
             return []  # positions, counted by the model itself: what they look up is no signal but known
         table = step.value("weight") if "weight" in step.known else step.value("input")
-        if site.call.op not in ("embedding", "__getitem__", "index_select"):
+        is_bag = site.call.op == "embedding_bag" and ids.dim() == 2
+        if not is_bag and site.call.op not in ("embedding", "__getitem__", "index_select"):
             raise Unpredictable(f"{site.call.op} has no rule yet")
         shape = torch.Size((*ids.shape, table.shape[-1]))
         data = self._tokens.get(ids)
-        if data is not None:
-            return [looked_up(table, data, shape=shape)]
-        return [looked_up(table, torch.empty(ids.shape, dtype=torch.long, device="meta"), shape=shape)]
+        if data is None:
+            data = torch.empty(ids.shape, dtype=torch.long, device="meta")
+        rows = looked_up(table, data, shape=shape)
+        return [bagged(step, rows) if is_bag else rows]

@@ -9,6 +9,7 @@ import torch
 
 from onesigma.model.prediction.kernel import Kernel, blended, stacked
 from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
+from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["Average", "Known", "Signal", "axis_role", "fresh_key", "spread"]
 
@@ -49,6 +50,7 @@ class Signal:
         leveled: Whether every sample's features have one mean square, as behind a LayerNorm: so have sums of them.
         mirrored: Axis along which the second half of g is minus the first, as behind weights made so.
         halves: Correlation of the mirrored halves, where it is no longer told by f.
+        averaged: The key of the values that these are averages of, over positions.
         average: What this is a function of, where that is a mean over features; see `Average`.
     """
 
@@ -65,6 +67,7 @@ class Signal:
     leveled: bool = False
     mirrored: int | None = None
     halves: float | None = None
+    averaged: object | None = None
     average: "Average | None" = None
 
     @cached_property
@@ -222,6 +225,8 @@ class Signal:
         if self.key is other.key and self.shape == other.shape:
             first, second = self.function or _identity, other.function or _identity
             return replace(self, function=lambda x: first(x) + factor * second(x), raw=None, draws=None)
+        if self.averaged is not None and self.averaged is other.averaged:
+            raise Unpredictable("a sum of two averages of the same values")
         a, b = self.plain, other.plain
         mean, var = a.base_mean + factor * b.base_mean, a.base_var + factor**2 * b.base_var
         terms = dict(a.sources)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 
@@ -14,9 +14,10 @@ from onesigma.model.prediction.signal import Known, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
-__all__ = ["ATTENTION", "Attended", "attended"]
+__all__ = ["ATTENTION"]
 
 _EXPERTS = 128
+_WHOLE = 0.02  # how far the mean weights of a row may be from 1
 _MOST = 2**24  # logits that are integrated one by one; of more, the sum of the others is taken as certain
 
 
@@ -70,37 +71,8 @@ def _against_the_rest(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tup
     return share / total, own / total.square()
 
 
-@dataclass(frozen=True, slots=True)
-class Attended:
-    """The parts of one attention: weights = softmax(query·keyᵀ·scale + mask), for all heads.
-
-    Attributes:
-        query: (…, rows, width).
-        key: (…, columns, width).
-        value: (…, columns, width).
-        weights: (…, rows, columns), after dropout.
-        scale: Of the logits.
-    """
-
-    query: Signal
-    key: Signal
-    value: Signal
-    weights: Signal
-    scale: float
-
-    @property
-    def alike_keys(self) -> float:
-        """Mean correlation of two keys."""
-        return _alike(self.key)
-
-    @property
-    def alike_values(self) -> float:
-        """Mean correlation of two values."""
-        return _alike(self.value)
-
-
-def attended(step: Step) -> Attended:
-    """What torch's scaled_dot_product_attention averages, and with which weights."""
+def _attend(step: Step) -> Signal:
+    """softmax(q·kᵀ/√d + mask)·v."""
     query, key, value = (step.signal(name).plain for name in ("query", "key", "value"))
     key, value = (_repeated(each, heads=query.shape[-3] if query.base_mean.dim() > 2 else 1) for each in (key, value))
     scale = float(step.arguments.get("scale") or 1 / math.sqrt(query.shape[-1]))
@@ -114,13 +86,7 @@ def attended(step: Step) -> Attended:
     dropped = float(step.arguments.get("dropout_p", 0.0))
     if dropped:
         weights = weights[0], (weights[1] + dropped * weights[0].square()) / (1 - dropped)
-    return Attended(query, key, value, logits.fresh(*weights), scale)
-
-
-def _attend(step: Step) -> Signal:
-    """softmax(q·kᵀ/√d + mask)·v."""
-    parts = attended(step)
-    return _weighted(parts.weights, parts.value)
+    return replace(_weighted(logits.fresh(*weights), value), averaged=step.signal("value").key)
 
 
 def _alike(x: Signal) -> float:
@@ -235,9 +201,24 @@ def _matmul(step: Step) -> Signal:
 
 def _sum_of_products(left: Signal, right: Signal) -> Signal:
     role = axis_role(right.sites, -2, num_positions=right.kernel.num_positions)
+    if _same_elements(left, right):
+        raise Unpredictable("a product of a signal with itself")
     if role == "position":
-        return _weighted(left, right)
+        whole = left.base_mean.sum(-1)
+        if not bool(((whole - 1).abs() < _WHOLE).all()):
+            raise Unpredictable("a sum over positions whose weights do not sum to 1")
+        return replace(_weighted(left, right), averaged=right.key)
     return _summed(left, right.base_mean, right.base_var)
+
+
+def _same_elements(left: Signal, right: Signal) -> bool:
+    """Whether the right side is the left side, transposed: two layers' results have not the same moments."""
+    mirror = right.base_var.transpose(-1, -2)
+    return left.shape == mirror.shape and torch.equal(left.base_var, mirror) and not _constant(left.base_var)
+
+
+def _constant(values: torch.Tensor) -> bool:
+    return bool((values == values.reshape(-1)[0]).all())
 
 
 def _einsum(step: Step) -> Signal:

@@ -17,6 +17,9 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 __all__ = ["LINEAR", "grid_sites", "raw_of"]
 
 
+_APART = 1e-3  # variance of the places that a sum runs over, from which on it does not run over features alone
+
+
 def _linear(step: Step) -> Signal:
     x, weight, bias = step.signal().plain, step.value("weight"), step.optional("bias")
     if axis_role(x.sites, -1, num_positions=x.kernel.num_positions) == "position":
@@ -110,6 +113,8 @@ def _product(step: Step) -> Signal:
         raise Unpredictable(f"{step.call.op}: a product of signals")
     x = x.plain
     weights = [key for key in step.known if key not in (name, "bias")]
+    if step.call.op in ("matmul", "mm", "bmm") and name == "other" and _over_positions(x):
+        return _mixed(x, step.value("input"))
     # Offsets of groups are integers, and no weights.
     values = {key: value for key in weights if (value := step.value(key)).is_floating_point()}
     mean = step.again(**{name: x.base_mean}, **values)
@@ -118,9 +123,58 @@ def _product(step: Step) -> Signal:
     ones = {key: torch.ones_like(value, dtype=torch.float64) for key, value in values.items()}
     plain = {"bias": torch.zeros((), dtype=torch.float64)} if no_bias else {}
     count = step.again(**{name: torch.ones_like(x.sites, dtype=torch.float64)}, **ones, **plain)
-    sites = (step.again(**{name: x.sites.double()}, **ones, **plain) / count).round().long()
+    places = step.again(**{name: x.sites.double()}, **ones, **plain) / count
+    sites = places.round().long()
+    if x.kernel.num_positions > 1:
+        apart = step.again(**{name: x.sites.double().square()}, **ones, **plain) / count - places.square()
+        if float(apart.max()) > _APART:
+            raise Unpredictable(f"{step.call.op} sums over positions")
     unevenness = step.signal(name).unevenness_of_sums
     return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel, unevenness=unevenness)
+
+
+def _bilinear(step: Step) -> Signal:
+    """y = xᵀWz + b."""
+    x, z = step.signal("input").plain, step.signal("other").plain
+    weight = step.value("weight")
+    if x.sites.shape[:-1] != z.sites.shape[:-1]:
+        raise Unpredictable("bilinear of rows of different places")
+    by_x = torch.einsum("oij,...j->...oi", weight, z.mean).square() @ x.var.unsqueeze(-1)
+    by_z = torch.einsum("oij,...i->...oj", weight, x.mean).square() @ z.var.unsqueeze(-1)
+    var = by_x[..., 0] + by_z[..., 0] + F.bilinear(x.var, z.var, weight.square())
+    return _at_rows(x, F.bilinear(x.mean, z.mean, weight, step.optional("bias")), var)
+
+
+def _mixed(x: Signal, weight: torch.Tensor) -> Signal:
+    """weight @ x where x's last axis but one runs over positions, as where a graph averages neighbors."""
+    line = x.sites.select(-1, 0).reshape(-1, x.shape[-2])[0]
+    correlations = x.kernel.between(line[:, None], line[None, :])
+    size = x.base_var.mean(-1).reshape(-1, x.shape[-2]).mean(0).clamp(min=0).sqrt()
+    spread = weight * size
+    together = spread @ correlations @ spread.transpose(-1, -2)
+    alone = spread.square().sum(-1).clamp(min=1e-30)
+    ratio = together.diagonal(dim1=-2, dim2=-1) / alone
+    mean, var = weight @ x.base_mean, (weight.square() @ x.base_var) * ratio.clamp(min=0).unsqueeze(-1)
+    scale = together.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30).sqrt()
+    values = (together / (scale.unsqueeze(-1) * scale.unsqueeze(-2))).reshape(-1, *together.shape[-2:]).mean(0)
+    samples = x.sites[..., :1, :1] // x.kernel.num_positions
+    rows = weight.shape[-2]
+    sites = (samples * rows + torch.arange(rows).unsqueeze(-1)).expand(mean.shape)
+    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=Kernel((rows,), values.clamp(-1, 1)))
+
+
+def _over_positions(x: Signal) -> bool:
+    return x.base_mean.dim() > 1 and axis_role(x.sites, -2, num_positions=x.kernel.num_positions) == "position"
+
+
+def _summed_so_far(step: Step) -> Signal:
+    """cumsum: a product with a triangle of ones."""
+    x = step.signal().plain
+    axis = int(step.arguments.get("dim", 0)) % x.base_mean.dim()
+    role = axis_role(x.sites, axis, num_positions=x.kernel.num_positions)
+    if role != "position" or axis != x.base_mean.dim() - 2:
+        raise Unpredictable("cumsum over what is no row of positions")
+    return _mixed(x, torch.ones(x.shape[axis], x.shape[axis]).tril())
 
 
 def _grouped(step: Step) -> Signal:
@@ -221,6 +275,8 @@ def _from_kernel(step: Step, x: Signal, weight: torch.Tensor) -> torch.Tensor:
 
 LINEAR: Mapping[str, Rule] = {
     "grouped_mm": _grouped,
+    "bilinear": _bilinear,
+    "cumsum": _summed_so_far,
     "linear": _linear,
     **{f"conv{transposed}{n}d": _convolution for transposed in ("", "_transpose") for n in (1, 2, 3)},
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "einsum", "tensordot", "addmm", "baddbmm", "dot"), _product),

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from onesigma.model.prediction.kernel import Kernel
-from onesigma.model.prediction.laws import Function, moments_through, slope_moment
+from onesigma.model.prediction.laws import Function, moments_through
 from onesigma.model.prediction.rules.linear import grid_sites
 from onesigma.model.prediction.signal import Average, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
-__all__ = ["POOLS", "evenly", "slope_of_largest"]
+__all__ = ["POOLS", "bagged", "mean_over", "reduced_axes", "reduced_sites"]
 
 _DRAWS = 8192
 _KINDS, _ENDS = ("", "adaptive_"), ("", "_with_indices")
@@ -61,7 +61,7 @@ def _adaptive_average(step: Step) -> Signal:
     before = x.shape[2:]
     mean, var = step.again(input=x.base_mean), step.again(input=x.base_var)
     if math.prod(mean.shape[2:]) == 1:
-        return _mean_over(x, tuple(range(2, 2 + count)), keepdim=True)
+        return mean_over(x, tuple(range(2, 2 + count)), keepdim=True)
     stride = [a / b for a, b in zip(before, mean.shape[2:], strict=True)]
     return _averaged(x, mean, var, size=[max(1, round(step)) for step in stride], stride=stride)
 
@@ -109,17 +109,6 @@ def _windows_of(step: Step, x: Signal) -> tuple[tuple[int, ...], tuple[float, ..
     return size, _per_axis(step.arguments.get("stride") or size, count)
 
 
-def slope_of_largest(step: Step) -> float:
-    """E[f′²] where x = f(g) is the largest of its window, over E[f′²] anywhere: behind ReLU it is no zero."""
-    x = step.signal()
-    if x.function is None:
-        return 1.0
-    nodes = _nodes_of(x.kernel.on(*x.shape[2:]), _windows_of(step, x)[0])
-    center, size = x.base_mean.mean().reshape(1), x.base_var.mean().reshape(1)
-    anywhere = float(slope_moment(x.function, center, size))
-    return float(slope_moment(x.function, center, size, nodes=nodes)) / anywhere if anywhere > 0 else 1.0
-
-
 def _nodes_of(kernel: Kernel, extents: Sequence[int]) -> tuple[tuple[float, float], ...]:
     correlations = kernel.window(extents)
     return _maximum_nodes(tuple(round(float(value), 2) for value in correlations.reshape(-1)), len(correlations))
@@ -163,12 +152,12 @@ def _of_windows(
 
 def _window_means(step: Step, x: Signal) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean of the base over each window, and its variance together with what the means differ by."""
-    mean = evenly(step, x.base_mean)
-    between = (evenly(step, x.base_mean.square()) - mean.square()).clamp(min=0)
-    return mean, evenly(step, x.base_var) + between
+    mean = _evenly(step, x.base_mean)
+    between = (_evenly(step, x.base_mean.square()) - mean.square()).clamp(min=0)
+    return mean, _evenly(step, x.base_var) + between
 
 
-def evenly(step: Step, value: torch.Tensor) -> torch.Tensor:
+def _evenly(step: Step, value: torch.Tensor) -> torch.Tensor:
     """The mean over each window of a max pool, whatever the window holds of padding."""
     count = value.dim() - 2
     if "adaptive" in step.call.op:
@@ -185,8 +174,8 @@ def evenly(step: Step, value: torch.Tensor) -> torch.Tensor:
 
 def _mean(step: Step) -> Signal:
     x = step.signal()
-    axes, keepdim = _reduced_axes(step)
-    made = _mean_over(x.plain, axes, keepdim=keepdim)
+    axes, keepdim = reduced_axes(step)
+    made = mean_over(x.plain, axes, keepdim=keepdim)
     if axes != (x.base_mean.dim() - 1,) or axis_role(x.sites, -1, num_positions=x.kernel.num_positions) != "feature":
         return made
     mean, std = float(made.mean.mean()), math.sqrt(max(float(made.var.mean()), 0.0))
@@ -195,11 +184,12 @@ def _mean(step: Step) -> Signal:
 
 def _sum(step: Step) -> Signal:
     x = step.signal().plain
-    axes, keepdim = _reduced_axes(step)
-    return _mean_over(x, axes, keepdim=keepdim).scaled(float(math.prod(x.shape[axis] for axis in axes)))
+    axes, keepdim = reduced_axes(step)
+    return mean_over(x, axes, keepdim=keepdim).scaled(float(math.prod(x.shape[axis] for axis in axes)))
 
 
-def _reduced_axes(step: Step) -> tuple[tuple[int, ...], bool]:
+def reduced_axes(step: Step) -> tuple[tuple[int, ...], bool]:
+    """Axes that a call reduces, and whether they stay with one element."""
     dims = step.signal().base_mean.dim()
     axes = step.arguments.get("dim", step.arguments.get("axis"))
     chosen = range(dims) if axes is None or axes == () else axes if isinstance(axes, (tuple, list)) else (axes,)
@@ -207,7 +197,7 @@ def _reduced_axes(step: Step) -> tuple[tuple[int, ...], bool]:
     return tuple(sorted(int(axis) % dims for axis in chosen)), keepdim
 
 
-def _mean_over(x: Signal, axes: tuple[int, ...], *, keepdim: bool) -> Signal:
+def mean_over(x: Signal, axes: tuple[int, ...], *, keepdim: bool) -> Signal:
     """The mean over features is one of independent values, over positions one of values that go together."""
     mean = x.base_mean.mean(axes, keepdim=keepdim)
     num = math.prod(x.shape[axis] for axis in axes)
@@ -226,13 +216,14 @@ def _mean_over(x: Signal, axes: tuple[int, ...], *, keepdim: bool) -> Signal:
         weights = counts.float() / num
         shared = float(weights @ together @ weights)
     var = x.base_var.mean(axes, keepdim=keepdim) * max(shared, 0.0) / features
-    sites, kernel = _reduced_sites(x, lines, axes=axes, keepdim=keepdim, positions=len(distinct) > 1)
+    sites, kernel = reduced_sites(x, lines, axes=axes, keepdim=keepdim, positions=len(distinct) > 1)
     return Signal(base_mean=mean, base_var=var, sites=sites, kernel=kernel)
 
 
-def _reduced_sites(
+def reduced_sites(
     x: Signal, lines: torch.Tensor, *, axes: tuple[int, ...], keepdim: bool, positions: bool
 ) -> tuple[torch.Tensor, Kernel]:
+    """Sites and kernel of what is left; `lines` are the sites with the reduced axes last, and as one."""
     rows, kernel = lines[..., 0], x.kernel
     if positions:
         found, rows = torch.unique(rows, return_inverse=True)
@@ -244,6 +235,16 @@ def _reduced_sites(
     for axis in axes if keepdim else ():
         rows = rows.unsqueeze(axis)
     return rows, kernel
+
+
+def bagged(step: Step, rows: Signal) -> Signal:
+    """The sum or mean of a sample's rows (N, L, F) of a table."""
+    plain = step.arguments.get("offsets") is None and step.arguments.get("per_sample_weights") is None
+    mode = str(step.arguments.get("mode", "mean"))
+    if not plain or mode == "max":
+        raise Unpredictable("an embedding bag with offsets, weights or maxima")
+    mean = mean_over(rows, (1,), keepdim=False)
+    return mean.scaled(float(rows.shape[1])) if mode == "sum" else mean
 
 
 def _interpolated(step: Step) -> Signal:

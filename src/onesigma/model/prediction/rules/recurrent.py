@@ -157,9 +157,38 @@ def _remembering(x: Signal, kept: float) -> Kernel:
     return Kernel(x.kernel.grid, torch.maximum(decay, x.kernel.dense().values))
 
 
+def _one_step(cell: _Cell) -> Rule:
+    """A cell that the model calls itself, time by time."""
+
+    def rule(step: Step) -> list[Signal]:
+        rows = next(iter(step.signals.values())).plain
+        states = [_moments_of(step, name) for name in step.known if name.startswith("hx")]
+        weights = [step.value(name) for name in ("weight_ih", "weight_hh")]
+        biases = [step.optional(name) for name in ("bias_ih", "bias_hh")]
+        full = [*weights, *(torch.zeros(len(weights[0])) if bias is None else bias for bias in biases)]
+        made, _ = cell(_moments_of(step, "input"), tuple(states), full)
+        sites = rows.sites[..., :1]
+        return [
+            Signal(base_mean=mean, base_var=var, sites=sites.expand(mean.shape), kernel=rows.kernel)
+            for mean, var in made
+        ]
+
+    return rule
+
+
+def _moments_of(step: Step, name: str) -> Moments:
+    if isinstance(step.known[name], Signal):
+        return step.signal(name).mean, step.signal(name).var
+    return step.value(name), torch.zeros_like(step.value(name))
+
+
 RECURRENT: Mapping[str, Rule] = {
     "lstm": _recurrent(_lstm),
     "gru": _recurrent(_gru),
     "rnn_tanh": _recurrent(_plain(torch.tanh)),
     "rnn_relu": _recurrent(_plain(torch.relu)),
+    "lstm_cell": _one_step(_lstm),
+    "gru_cell": _one_step(_gru),
+    "rnn_tanh_cell": _one_step(_plain(torch.tanh)),
+    "rnn_relu_cell": _one_step(_plain(torch.relu)),
 }
