@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from onesigma._errors import ModelError
 from onesigma.numbers.keys import TRANSPARENT, canonical_name, without_parametrization
 
 __all__ = ["canonical_name", "module_names", "parameter_names", "tensor_names", "tied_names", "unwrapped"]
@@ -16,11 +17,16 @@ _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "AveragedModel
 def unwrapped(model: nn.Module) -> nn.Module:
     """The user's own module inside `torch.compile`, DataParallel and DistributedDataParallel.
 
+    Raises:
+        ModelError: It is no module.
+
     Example:
         >>> layer = nn.Linear(2, 2)
         >>> unwrapped(nn.DataParallel(layer)) is layer
         True
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"Wanted an nn.Module, got a {type(model).__name__}; wrap a function in a module's forward.")
     while True:
         if isinstance(model, torch.jit.ScriptModule):
             return model  # is in no wrapper, and holds its parts in no dict
