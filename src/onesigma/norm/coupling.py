@@ -226,6 +226,8 @@ def _measured(model: nn.Module, batch: Batch, *, training: bool) -> _Found:
 def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -> _Found:
     """Both numbers of a copy of the model."""
     num_samples = batch.num_samples
+    if not all(parameter.is_leaf for parameter in module.parameters()):
+        raise ModelError("coupling: a scripted part cannot be copied away from its graph; script the model afterwards.")
     _set_modes(module, model, training=training)
     probe = _Probe(num_samples=num_samples)
     with preserved(module), torch.enable_grad():
@@ -250,7 +252,11 @@ def _effect(module: nn.Module, batch: Batch) -> float:
     def run(j: int | None) -> list[Rows]:
         torch.manual_seed(_SEED)
         changed = with_replaced(batch, j)
-        return _rows(module(*changed.args, **changed.kwargs), num_samples=batch.num_samples)
+        try:
+            output = module(*changed.args, **changed.kwargs)
+        except Exception as error:
+            raise CaptureError(f"coupling: {type(module).__name__} raised {type(error).__name__}: {error}") from error
+        return _rows(output, num_samples=batch.num_samples)
 
     with torch.no_grad():
         return effect_ratio(run, num_samples=batch.num_samples, max_samples=_MAX_REPLACED)

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Self
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from onesigma._errors import ConfigError
 from onesigma.model.edits import Edit, Edits
@@ -65,7 +66,10 @@ def freeze_(model: nn.Module, *, layers: Collection[str] | None = None, affine: 
     """
     edits = Edits()
     for name, norm in _chosen(model, layers=layers, action="freeze_").items():
-        if norm.running_mean is None:
+        if any(map(is_lazy, norm.parameters(recurse=False))):
+            reason = "it has no shape yet; run one batch through the model first"
+            edits += Edits((Edit(layer=name, action="freeze", applied=False, reason=reason),))
+        elif norm.running_mean is None:
             reason = "it keeps no running statistics, so there is nothing to freeze it at"
             edits += Edits((Edit(layer=name, action="freeze", applied=False, reason=reason),))
         else:

@@ -60,7 +60,8 @@ def insert_(
         preserve: Set γ = √(running_var + eps) and β = running_mean (with the bias), so that eval computes what it
             did; a BatchNorm only, since the others normalize by the sample.
         optimizer: Gets the new parameters, in the group of the layer's bias, or else weight; a removed bias leaves
-            its groups and its state. What it knows of other parameters stays.
+            its groups and its state. What it knows of other parameters stays, and a state dict of it from before loads
+            afterwards: what was kept of each parameter goes to that parameter.
         num_groups: Of a group norm, at most; the largest divisor of the number of channels is taken.
 
     Returns:

@@ -16,6 +16,7 @@ from onesigma.norm.estimates import Readout, estimated
 from onesigma.norm.fold import plan_folds
 from onesigma.norm.kinds import Kind, norm_for
 from onesigma.norm.migration import adopt, undo_all
+from onesigma.norm.optimizers import keep_loading, listed
 from onesigma.norm.places import Scale
 from onesigma.norm.proof import outputs_of, relative_change
 from onesigma.norm.removal import remove_bias
@@ -50,6 +51,7 @@ def seat_norms(model: nn.Module, batch: Batch, items: Iterable[Any], *, seats: S
     """Let norms take all seats; if anything raises, all are given back."""
     if not seats.taken:
         return Edits()
+    trained = listed(recipe.optimizer)
     try:
         before = outputs_of(model, batch, modes=(False,)) if recipe.preserve else ()
         seated = [_Seated(seat, _norm(seat, recipe), []) for seat in seats.taken]
@@ -59,6 +61,7 @@ def seat_norms(model: nn.Module, batch: Batch, items: Iterable[Any], *, seats: S
         for each in seated:
             each.notes.append(each.seat.note(model))
             seats.steps.extend(_settle(each, model, recipe))
+        seats.steps.append(keep_loading(recipe.optimizer, trained, model=model))
         error = None
         if recipe.preserve and seated:
             error = relative_change(before, outputs_of(model, batch, modes=(False,)))

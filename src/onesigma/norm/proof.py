@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from onesigma._errors import ModelError
+from onesigma._errors import CaptureError, ModelError
 from onesigma.model.batches import Batch, tensors_in
 from onesigma.model.capture import Listener, Site, capture, recording
 from onesigma.model.graph import Graph
@@ -30,6 +31,8 @@ class Twin:
     """
 
     def __init__(self, model: nn.Module, batch: Batch) -> None:
+        if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+            raise ModelError(f"{type(model).__name__} has meta tensors, which hold no values; load its weights first.")
         try:
             twin = copy.deepcopy(model)
         except Exception as error:
@@ -86,7 +89,10 @@ class Twin:
 
     def bias_gradient(self, layer: str) -> float:
         """Largest gradient of the bias over that of the weight, for a random direction of the output."""
-        weight, bias = self._gradients[layer + ".weight"], self._gradients[layer + ".bias"]
+        bias = self._gradients[layer + ".bias"]
+        # Of a weight that is computed, the largest of what it is computed from.
+        names = (name for name in self._gradients if name.startswith(layer + ".") and name != layer + ".bias")
+        weight = max((self._gradients[name] for name in names), default=0.0)
         return bias / weight if weight else bias
 
     @cached_property
@@ -151,7 +157,10 @@ class _Normalized(Listener):
 
 def _output(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
     torch.manual_seed(_SEED)
-    return _floats(model(*batch.args, **batch.kwargs))
+    try:
+        return _floats(model(*batch.args, **batch.kwargs))
+    except Exception as error:
+        raise CaptureError(f"{type(model).__name__} raised {type(error).__name__}: {error}") from error
 
 
 def _floats(output: Any) -> tuple[torch.Tensor, ...]:

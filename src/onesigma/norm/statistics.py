@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from onesigma._errors import BatchError, CaptureError
+from onesigma._errors import BatchError, CaptureError, ModelError
 from onesigma._typing import Batches
 from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.names import module_names
@@ -134,6 +135,8 @@ def passes(batches: Batches, *, again: bool) -> Iterable[Any]:
     """The items of `batches`; where they are gone over again, an iterator, which can be drawn once, becomes a list."""
     if isinstance(batches, (torch.Tensor, np.ndarray, Mapping, tuple, Batch)):
         return (batches,)
+    if isinstance(batches, str) or not isinstance(batches, Iterable):
+        first_batch(batches)  # raises, in its own words
     return list(batches) if again and isinstance(batches, Iterator) else batches
 
 
@@ -145,7 +148,10 @@ def run_all(
     Raises:
         CaptureError: The model raised; the message names the batch.
         BatchError: There is no batch, or one that no model can be fed with.
+        ModelError: The model has meta tensors.
     """
+    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+        raise ModelError(f"{type(model).__name__} has meta tensors, which hold no values; load its weights first.")
     number, rows = -1, 0
     for number, item in enumerate(items):
         batch = first_batch([item]).owned_by(model) if forward is None else _loose(item)

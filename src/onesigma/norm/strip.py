@@ -15,7 +15,8 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
 from onesigma.model.names import module_names, unwrapped
 from onesigma.model.state import random_state_preserved
-from onesigma.norm.migration import StrippedBias
+from onesigma.norm.migration import StrippedBias, undo_all
+from onesigma.norm.optimizers import keep_loading, listed
 from onesigma.norm.proof import Twin, outputs_of, relative_change
 from onesigma.norm.removal import bias_of, remove_bias
 
@@ -51,7 +52,7 @@ def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.
     Args:
         model: Any module that can be run and copied.
         batches: One batch, or an iterable whose first batch is used.
-        optimizer: The removed parameters leave its groups and its state.
+        optimizer: The removed parameters leave its groups and its state; a state dict from before loads afterwards.
 
     Returns:
         One edit per bias before a norm: `before` is its largest value, `error` the largest change of the model's
@@ -160,9 +161,16 @@ def _removed(
     before = outputs_of(model, batch)
     sizes = [float(bias_of(each.layer).detach().abs().max()) for each in redundant]
     names = {module: name for name, module in model.named_modules()}
-    undo = [remove_bias(each.layer, each.norms, model=model, optimizer=optimizer) for each in redundant]
-    undo += [_follow_checkpoints(model, each, names) for each in redundant]
-    error = relative_change(before, outputs_of(model, batch)) if redundant else 0.0
+    gradients = [twin.bias_gradient(each.name) for each in redundant]
+    undo, trained = list[Callable[[], None]](), listed(optimizer)
+    try:
+        undo += (remove_bias(each.layer, each.norms, model=model, optimizer=optimizer) for each in redundant)
+        undo += (_follow_checkpoints(model, each, names) for each in redundant)
+        undo.append(keep_loading(optimizer, trained, model=model))
+        error = relative_change(before, outputs_of(model, batch)) if redundant else 0.0
+    except BaseException:
+        undo_all(undo)
+        raise
     edits = (
         Edit(
             layer=each.name,
@@ -170,9 +178,9 @@ def _removed(
             before=size,
             after=0.0,
             error=error,
-            reason=f"the norm cancels it; its gradient is {twin.bias_gradient(each.name):.1g} of the weight's",
+            reason=f"the norm cancels it; its gradient is {gradient:.1g} of the weight's",
         )
-        for each, size in zip(redundant, sizes, strict=True)
+        for each, size, gradient in zip(redundant, sizes, gradients, strict=True)
     )
     return Edits(tuple(edits), tuple(undo))
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from onesigma._errors import NoEffectWarning
 from onesigma.model.edits import Edit, Edits
@@ -163,6 +164,8 @@ def noticed(edits: Edits, action: str, *, stacklevel: int) -> Edits:
 
 def _reason_against(norm: BatchNorm, kind: type[Variant]) -> str:
     """Why a layer cannot take on a kind; empty if it can."""
+    if any(map(is_lazy, norm.parameters(recurse=False))):
+        return "it has no shape yet; run one batch through the model first"
     if isinstance(norm, kind):
         return f"it is a {kind.__name__} already"
     for other in kinds_of(norm) if kind.takes_statistics else ():
