@@ -276,11 +276,25 @@ def test_the_audit_sees_how_the_factory_builds(
     (place / "audited.py").write_text(AUDITED)
     code = run(
         "check", f"{place / 'audited.py'}:{factory}", "--data", place / "wine.csv", "--target", "cultivar",
-        "--audit", "lecun", "--truncated", 5, "--select", "NUM901", "--format", "json",
+        "--audit", "lecun", "--truncated", 5, "--select", "NUM901,INI207", "--format", "json",
     )  # fmt: skip
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert {finding["name"] for finding in findings if finding["code"] == "INI207"} == kinds
     assert (code == 1) == bool(kinds)
+
+
+@pytest.mark.parametrize("choice", [("--ignore", "INI207"), ("--select", "NUM"), ("--ignore", "off-recipe:*")])
+def test_findings_of_the_audit_are_selected_like_any_other(
+    place: Path, capsys: pytest.CaptureFixture[str], choice: tuple[str, str]
+) -> None:
+    (place / "audited.py").write_text(AUDITED)
+    (place / "none.toml").write_text("")
+    run(
+        "check", f"{place / 'audited.py'}:twice", "--data", place / "wine.csv", "--target", "cultivar",
+        "--audit", "lecun", *choice, "--config", place / "none.toml", "--format", "json",
+    )  # fmt: skip
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert "INI207" not in {finding["code"] for finding in findings}
 
 
 def test_truncated_without_audit_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,11 @@ def test_a_string_is_one_prefix_not_its_letters() -> None:
     assert codes(judge(LOUD, select="LOS")) == ["LOS701"]
 
 
+def test_the_code_of_the_audit_may_be_selected_and_gives_nothing_from_a_trace() -> None:
+    assert judge(LOUD, select=["INI207"]) == ()
+    assert codes(judge(LOUD, ignore=["INI207"])) == codes(judge(LOUD))
+
+
 def test_ignore_wins_over_select() -> None:
     assert judge(LOUD, select=["LOS701"], ignore=["LOS"]) == ()
 

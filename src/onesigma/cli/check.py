@@ -166,7 +166,10 @@ def check(
         report = check_table(network, problem, seed=seed, **judging)
         if audit is not None:
             sample = problem.sample(SAMPLE_ROWS, seed=seed).batch()
-            report = audited(report, network, sample, recipe=audit, truncated=truncated, history=history)
+            report = audited(
+                report, network, sample, recipe=audit, truncated=truncated, history=history,
+                select=asked.select, ignore=asked.ignore,
+            )  # fmt: skip
     report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=asked.fail_on)
     report = _accepting(report, asked, write=write_baseline)
     _show(report, format=format)

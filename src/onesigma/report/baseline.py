@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onesigma._errors import ReportFileError
-from onesigma.rules import RULES, SEVERITIES, Finding, Severity
+from onesigma.rules import AUDITED, RULES, SEVERITIES, Finding, Severity
 
 __all__ = ["SCHEMA", "Accepted", "Baseline", "Entry"]
 
@@ -123,7 +123,7 @@ def _entry(row: object, *, where: str) -> Entry:
         raise ReportFileError(f"{where} must be an object with code and layer, got {row!r:.60}.")
     code, layer = row.get("code"), row.get("layer", "")
     severity, count = row.get("severity", SEVERITIES[-1]), row.get("count", 1)
-    if not isinstance(code, str) or code not in RULES:
+    if not isinstance(code, str) or code not in (*RULES, *AUDITED):
         raise ReportFileError(f"{where}: no rule has the code {code!r:.40}; `onesigma rules` lists them, remove it.")
     if not isinstance(layer, str) or severity not in SEVERITIES:
         raise ReportFileError(

@@ -93,7 +93,10 @@ _MODULES = (
 RULES: Mapping[str, Rule] = MappingProxyType({module.RULE.code: module.RULE for module in _MODULES})
 """Every rule by its code, in order."""
 
-_CODES = {rule.name: code for code, rule in RULES.items()}
+AUDITED: Mapping[str, str] = MappingProxyType({"INI207": "off-recipe"})
+"""Code → name of what no trace can tell, and an audit against a recipe finds; selected and ignored like a rule."""
+
+_CODES = {rule.name: code for code, rule in RULES.items()} | {name: code for code, name in AUDITED.items()}
 
 
 def judge(
@@ -124,11 +127,29 @@ def judge(
         >>> judge(trace, ignore=["LOS"])
         ()
     """
-    settings, chosen, unwanted = checked_limits(limits), selected(select), checked_ignore(ignore)
+    settings = checked_limits(limits)
     found = [finding for rule in RULES.values() for finding in rule.check(trace, settings)]
-    explained = with_causes(trace, found)
-    kept = (finding for finding in explained if finding.code in chosen and not _is_ignored(finding, unwanted))
-    return tuple(sorted(kept, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.index)))
+    chosen = kept(with_causes(trace, found), select=select, ignore=ignore)
+    return tuple(sorted(chosen, key=lambda finding: (-SEVERITIES.index(finding.severity), finding.index)))
+
+
+def kept(findings: Iterable[Finding], *, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Finding, ...]:
+    """The findings whose codes are selected and, at their layers, not ignored.
+
+    Raises:
+        ConfigError: A code that no rule has.
+
+    Example:
+        >>> off = Finding(code="INI207", name="unset", severity="warning", message="not drawn", layer="head")
+        >>> len(kept([off])), kept([off], select=["NUM"]), kept([off], ignore=["off-recipe:head*"])
+        (1, (), ())
+    """
+    prefixes, unwanted = _prefixes(select, "select"), checked_ignore(ignore)
+    return tuple(
+        finding
+        for finding in findings
+        if (not prefixes or finding.code.startswith(prefixes)) and not _is_ignored(finding, unwanted)
+    )
 
 
 def selected(select: Iterable[str], *, where: str = "select") -> tuple[str, ...]:
@@ -141,8 +162,12 @@ def selected(select: Iterable[str], *, where: str = "select") -> tuple[str, ...]
         >>> selected(["GRA", "dead-units"])
         ('ACT302', 'GRA401', 'GRA402')
     """
-    prefixes = tuple(_checked(prefix, where) for prefix in _listed(select))
+    prefixes = _prefixes(select, where)
     return tuple(code for code in RULES if not prefixes or code.startswith(prefixes))
+
+
+def _prefixes(select: Iterable[str], where: str) -> tuple[str, ...]:
+    return tuple(_checked(prefix, where) for prefix in _listed(select))
 
 
 def checked_ignore(ignore: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -181,7 +206,7 @@ def _is_ignored(finding: Finding, unwanted: Sequence[tuple[str, str]]) -> bool:
 def _checked(prefix: str, where: str) -> str:
     """The prefix of a code that this entry stands for; a name stands for its code."""
     code = _CODES.get(prefix, prefix)
-    if not code or not any(known.startswith(code) for known in RULES):
+    if not code or not any(known.startswith(code) for known in (*RULES, *AUDITED)):
         raise _unknown(prefix, where)
     return code
 

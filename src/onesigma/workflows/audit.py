@@ -1,6 +1,6 @@
 """`audit`: the misfits between a model's weights and its recipe, as findings of a report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -10,7 +10,7 @@ from onesigma.init.audit import audit as find_misfits
 from onesigma.init.history import History
 from onesigma.init.misfit import KINDS, Misfit
 from onesigma.report.report import Report
-from onesigma.rules import Finding
+from onesigma.rules import Finding, kept
 
 __all__ = ["CODE", "PAGE", "History", "audit", "audited"]
 
@@ -82,10 +82,12 @@ def audited(
     recipe: str,
     truncated: float | None = None,
     history: History | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> Report:
-    """The report with the findings of the audit behind its own."""
+    """The report with the findings of the audit behind its own: those that are selected, as in `check`."""
     found = audit(model, batches, recipe=recipe, truncated=truncated, history=history)
-    return replace(report, findings=(*report.findings, *found))
+    return replace(report, findings=(*report.findings, *kept(found, select=select, ignore=ignore)))
 
 
 def _finding(misfit: Misfit) -> Finding:
