@@ -16,14 +16,14 @@ from onesigma.model.twin import plain_twin
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_equal_one_process_on_the_joined_batch(world: int, tmp_path: Path) -> None:
     """Plain, DDP, FSDP2 and DTensor; even, uneven and empty ranks; a rank that raises, and one that never comes."""
-    worker = str(Path(__file__).with_name("worker.py"))
-    command = [sys.executable, "-W", "ignore", worker]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.distributed.worker"]
     ranks = [
         subprocess.Popen(
             [*command, str(rank), str(world), str(tmp_path / "rendezvous")],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            cwd=Path(__file__).parents[2],
         )
         for rank in range(world)
     ]
