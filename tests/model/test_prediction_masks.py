@@ -83,3 +83,12 @@ def test_choosing_by_the_largest_of_many_is_a_mixture_or_unknown_but_never_that_
         assert record.op == "where"
         # 64 draws of two samples tell how often an expert is chosen to √(p(1 − p)/128), about 4 %.
         assert record.std == pytest.approx(measured, rel=3 * 0.044 / 2 + BAR)
+
+
+def test_a_model_on_the_meta_device_is_unknown_with_what_to_do() -> None:
+    with torch.device("meta"):
+        model = Between(F.relu)
+    for batch in (ROWS, ROWS.to("meta")):
+        first, *_ = predict(model, batch, gradients=True).records
+        assert "meta device" in first.unknown
+        assert "to_empty" in first.unknown

@@ -61,7 +61,10 @@ class Step:
         if found is None:
             return None
         if found.value.is_meta:
-            raise Unpredictable(f"{self.call.op}: argument {name!r} has no values yet")
+            raise Unpredictable(
+                f"{self.call.op}: argument {name!r} is on the meta device and has no values yet; predict the model "
+                "built on the CPU, or after to_empty(device='cpu') and its initialization"
+            )
         return found.value.detach().float() if found.value.is_floating_point() else found.value
 
     def again(self, **replaced: Any) -> Any:
