@@ -160,3 +160,24 @@ def test_a_live_layer_takes_a_mask_and_gives_it_back(make: type[nn.BatchNorm1d])
 def test_layers_whose_positions_are_not_known_are_refused() -> None:
     with pytest.warns(NoEffectWarning, match="is for nn.BatchNorm1d"):
         assert not mask_(nn.Sequential(nn.BatchNorm2d(3), BatchNormLast(3))).applied
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_many_rows_give_what_a_norm_of_the_valid_ones_gives(affine: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = 1e3 + torch.randn(1200, 64, generator=generator, dtype=torch.float64)
+    mask, above = torch.rand(1200, generator=generator) < 0.7, torch.randn(1200, 64, generator=generator).double()
+    masked, plain = (kind(64, affine=affine).double() for kind in (MaskedBatchNorm1d, nn.BatchNorm1d))
+    valid, padded = x[mask].requires_grad_(), torch.where(mask[:, None], x, torch.nan).requires_grad_()
+    expected, found = plain(valid), masked(padded, mask)
+    expected.backward(above[mask])
+    found.backward(torch.where(mask[:, None], above, torch.nan))
+    torch.testing.assert_close(found[mask], expected)
+    assert padded.grad is not None
+    torch.testing.assert_close(padded.grad[mask], valid.grad)
+    assert not found[~mask].any()
+    assert not padded.grad[~mask].any()
+    for own, other in zip(masked.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(own, other)
+    for own, other in zip(masked.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad)

@@ -15,6 +15,8 @@ from onesigma.norm.variants import Variant, built_type, convert_, kinds_of
 
 __all__ = ["MaskedBatchNorm1d", "mask_"]
 
+_MANY = 1 << 16  # values in rows, below which the copy costs less than the call of a loop
+
 
 class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
     """BatchNorm over the valid positions of (N, C, L) or the valid rows of (N, C).
@@ -56,12 +58,15 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         if tuple(mask.shape) != wanted:
             raise BatchError(f"MaskedBatchNorm1d: the mask must have shape {wanted}, got {tuple(mask.shape)}.")
         mask = mask.to(input.device, torch.bool)
-        if bool(mask.all()) and mask.numel():
+        count = int(mask.sum())
+        if count == mask.numel() and count:
             return super().forward(input)
-        return self._in_place(input, mask) if self._is_simple(input, mask) else self._by_rows(input, mask)
+        if count > 1 and self._is_simple(input):
+            return self._in_place(input, mask, count=count)
+        return self._by_rows(input, mask)
 
-    def _is_simple(self, input: torch.Tensor, mask: torch.Tensor) -> bool:
-        """Sequences of floats in training, unwatched: nobody has to see the valid values by themselves."""
+    def _is_simple(self, input: torch.Tensor) -> bool:
+        """Floats in training, unwatched: nobody has to see the valid values by themselves."""
         # A subclass that does more must be run, and a kind that takes its own statistics.
         as_built = self.training and built_type(self) in (nn.BatchNorm1d, MaskedBatchNorm1d)
         as_built = as_built and not any(kind.takes_statistics for kind in kinds_of(self))
@@ -69,16 +74,18 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
             self.weight is None or self.weight.dtype == input.dtype
         )
         watched = torch._C._len_torch_function_stack() > 0
-        return as_built and plain and input.dim() > 2 and not watched and int(mask.sum()) > 1
+        # Rows are taken out at the price of a copy, which only compiled loops save.
+        quick = input.dim() > 2 or (input.numel() >= _MANY and is_for_compiled_loops(input))
+        return as_built and plain and quick and not watched
 
-    def _in_place(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _in_place(self, input: torch.Tensor, mask: torch.Tensor, *, count: int) -> torch.Tensor:
         if is_for_compiled_loops(input):
             function: Any = CompiledMaskedNormalize
         else:
             function, mask = MaskedNormalize, mask.unsqueeze(1).to(input.dtype)
         output, mean, variance = function.apply(input, mask, self.weight, self.bias, self.eps)
         if self.track_running_stats and self.running_mean is not None:
-            move_(self, mean=mean, variance=variance, count=float(mask.sum()))
+            move_(self, mean=mean, variance=variance, count=count)
         return cast(torch.Tensor, output)
 
     def _by_rows(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

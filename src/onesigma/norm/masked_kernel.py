@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from onesigma.numbers import masked
+from onesigma.numbers import masked, masked_rows
 from onesigma.numbers.kernel import Array
 
 __all__ = ["CompiledMaskedNormalize", "is_for_compiled_loops"]
@@ -20,10 +20,10 @@ _SHARE = 1 << 19  # values of which a thread is given at least so many
 
 
 def is_for_compiled_loops(x: Tensor) -> bool:
-    """Whether the loops can read a tensor: sequences of plain floats on the CPU, not while a compiler looks on."""
+    """Whether the loops can read a tensor: rows or sequences of floats on the CPU, not while a compiler looks on."""
     return (
         x.device.type == "cpu"
-        and x.dim() == 3
+        and x.dim() in (2, 3)
         and x.dtype in (torch.float32, torch.float64)
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
@@ -40,14 +40,19 @@ def _shared(work: Callable[[slice], _T], x: Tensor) -> list[_T]:
         return list(pool.map(work, map(slice, ends[:-1], ends[1:])))
 
 
+def _loops(x: Tensor) -> Any:
+    """Those for rows (N, C), or for sequences (N, C, L)."""
+    return masked_rows if x.dim() == 2 else masked
+
+
 def _moments(x: Tensor, mask: Array) -> tuple[int, Array, Array]:
     """Values that count, and per channel their mean and variance, in double precision."""
 
     def of(rows: slice) -> tuple[int, Array, Array]:
         mean, spread = np.empty(x.shape[1]), np.empty(x.shape[1])
-        return masked.moments(values[rows], mask[rows], mean, spread), mean, spread
+        return loops.moments(values[rows], mask[rows], mean, spread), mean, spread
 
-    values = x.numpy()
+    values, loops = x.numpy(), _loops(x)
     count, mean, spread = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
     for more, center, squares in _shared(of, x):
         if more:  # as rows are merged, so are shares
@@ -59,7 +64,7 @@ def _moments(x: Tensor, mask: Array) -> tuple[int, Array, Array]:
 
 
 class CompiledMaskedNormalize(torch.autograd.Function):
-    """What `kernels.MaskedNormalize` does, of (N, C, L) and a mask (N, L) of booleans."""
+    """What `kernels.MaskedNormalize` does, of (N, C, L) and a mask (N, L) of booleans, or (N, C) and (N,)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
@@ -74,8 +79,8 @@ class CompiledMaskedNormalize(torch.autograd.Function):
         # What rounding the mean left out goes into the constant.
         shift = (near - mean) * scale + (0.0 if bias is None else bias.detach().double().numpy())
         times, plus = scale.astype(near.dtype), shift.astype(near.dtype)
-        values, target = x.detach().numpy(), output.numpy()
-        _shared(lambda rows: masked.standardized(values[rows], valid[rows], near, times, plus, target[rows]), x)
+        values, target, loops = x.detach().numpy(), output.numpy(), _loops(x)
+        _shared(lambda rows: loops.standardized(values[rows], valid[rows], near, times, plus, target[rows]), x)
         ctx.save_for_backward(x)
         ctx.kept = valid, count, mean, near, inverse, scale
         ctx.affine = weight is not None, bias is not None
@@ -89,16 +94,17 @@ class CompiledMaskedNormalize(torch.autograd.Function):
         """The gradient of the valid values; 0 elsewhere, whatever came in there."""
         (x,) = ctx.saved_tensors
         valid, count, mean, near, inverse, scale = ctx.kept
+        loops = _loops(x)
         values, above, result = x.numpy(), gradient.contiguous().numpy(), torch.empty_like(x)
 
         def sums(rows: slice) -> Array:
             both = np.empty((2, values.shape[1]))
-            masked.gradient_sums(above[rows], values[rows], valid[rows], near, both[0], both[1])
+            loops.gradient_sums(above[rows], values[rows], valid[rows], near, both[0], both[1])
             return both
 
         def write(rows: slice) -> None:
             parts = above[rows], values[rows], valid[rows]
-            masked.input_gradient(*parts, near, times, down, steep, target[rows])
+            loops.input_gradient(*parts, near, times, down, steep, target[rows])
 
         total, product = np.sum(_shared(sums, x), axis=0)
         product -= (mean - near) * total

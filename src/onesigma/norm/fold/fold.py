@@ -34,10 +34,12 @@ def fold_(model: nn.Module, batches: Batches) -> Edits:
     no other key of the state dict changes, but for a bias where there was none. All is computed in float64 and rounded
     once. The result is for eval mode: training goes on without the norms.
 
-    A fold is kept if it is proven: on a float64 copy the output moves by at most 1e-10 of its largest value, and in
-    the model's own dtype its distance from the float64 result is at most twice what it was. Every other norm stays and
-    has its reason: hooks, tied or shared weights, parametrizations, subclasses, missing statistics, a nonlinearity on
-    either side, an output that is read elsewhere, …
+    A fold is kept if it is proven. On a float64 copy the output, and what the forward leaves on its modules, moves by
+    at most 1e-10 of its largest value: on the batches, and on the first one with its sign turned and in other shapes (a
+    single row, another size, another length), as far as the model takes them. And in the model's own dtype its distance
+    from the float64 result is at most twice what it was. Every other norm stays and has its reason: hooks, tied or
+    shared weights, parametrizations, subclasses, missing statistics, a nonlinearity on either side, an output that is
+    read elsewhere, …
 
     Args:
         model: Any module that can be run and copied, in any mode; it is looked at in eval mode.
