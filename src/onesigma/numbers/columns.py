@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from onesigma._errors import ScalerFileError, SourceError
+from onesigma._errors import SourceError
 from onesigma.numbers.arrays import Flat, flatten
 from onesigma.numbers.axes import Axes, axis_names, kept_axes, kept_columns
-from onesigma.numbers.exact import Reader, encode_int
 from onesigma.numbers.histogram import histograms
 from onesigma.numbers.moments import Moments
+from onesigma.numbers.packed import Packer, merged_records, named_records, table_bytes
 from onesigma.numbers.sums import Sums
 from onesigma.numbers.tables import array_names, check_known, is_plain, named_columns
 from onesigma.numbers.tally import Tally
@@ -156,10 +157,10 @@ class Columns(Mapping[str, Moments]):
             SourceError: The names differ, or a column's kinds do.
         """
         self._check_names(other)
-        cells = {name: _added(cell, other._cells[name]) for name, cell in self._cells.items()}
+        cells = _added_all(self._cells, other._cells)
         if _alike(self._tallies, other._tallies) and None not in cells.values():
             tallies = tuple(left.merge(right) for left, right in zip(self._tallies, other._tallies, strict=True))
-            return self._of_cells({name: cell for name, cell in cells.items() if cell}, tallies)
+            return self._of_cells(cells, tallies)  # type: ignore[arg-type]  # none of them is None
         if all(isinstance(cell, Moments) and cell == Moments.zero() for cell in self._cells.values()):
             return other.select(self)
         return type(self)({name: moments.merge(other[name]) for name, moments in self.items()})
@@ -189,11 +190,33 @@ class Columns(Mapping[str, Moments]):
 
     def to_bytes(self) -> bytes:
         """Canonical bytes: equal names in equal order with equal moments, equal bytes."""
-        parts = [b"\x01", encode_int(len(self))]
-        for name, moments in self.items():
-            for piece in (name.encode(), moments.to_bytes()):
-                parts += [encode_int(len(piece)), piece]
-        return b"".join(parts)
+        packers = list(map(Packer, self._tallies))
+        records = (self._record(name, cell, packers) for name, cell in self._cells.items())
+        return table_bytes(list(map(str.encode, self)), list(records))
+
+    def _record(self, name: str, cell: Moments | _Cell, packers: Sequence[Packer]) -> bytes:
+        if isinstance(cell, Moments) or cell.divisor != 1:
+            return self[name].to_bytes()
+        return packers[cell.tally].record(cell.column, kind=cell.kind, nulls=cell.nulls)
+
+    @classmethod
+    def merged_bytes(cls, parts: Sequence[bytes]) -> bytes:
+        """Canonical bytes of what tables merge to whose canonical bytes are given: many at once, a fifth of the cost.
+
+        Raises:
+            SourceError: The names differ, or a column's kinds do.
+            ScalerFileError: The bytes are truncated, overlong or describe no possible table.
+
+        Example:
+            >>> parts = [Columns.of({"x": np.array([value])}) for value in (1.0, 2.0)]
+            >>> Columns.merged_bytes([part.to_bytes() for part in parts]) == (parts[0] + parts[1]).to_bytes()
+            True
+        """
+        tables = list(map(named_records, parts))
+        names = tables[0][0]
+        if any(other != names for other, _ in tables):
+            return reduce(cls.merge, map(cls.from_bytes, parts)).to_bytes()
+        return table_bytes(names, list(map(merged_records, zip(*(records for _, records in tables), strict=True))))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -202,15 +225,9 @@ class Columns(Mapping[str, Moments]):
         Raises:
             ScalerFileError: The bytes are truncated, overlong or describe no possible table.
         """
-        reader = Reader(data)
-        if reader.take(1) != b"\x01":
-            raise ScalerFileError("Columns: these bytes begin with another version; read them with the onesigma of it.")
-        moments = {}
-        for _ in range(reader.integer()):
-            name = reader.take(reader.integer()).decode(errors="replace")
-            moments[name] = Moments.from_bytes(reader.take(reader.integer()))
-        reader.end()
-        return cls(moments)
+        names, records = named_records(data)
+        decoded = [name.decode(errors="replace") for name in names]
+        return cls(dict(zip(decoded, map(Moments.from_bytes, records), strict=True)))
 
     @property
     def infinities(self) -> dict[str, int]:
@@ -254,7 +271,7 @@ class Columns(Mapping[str, Moments]):
         return f"Columns({', '.join(map(repr, self))})"
 
     def _check_names(self, other: Self) -> None:
-        if self.keys() != other.keys():
+        if self._cells.keys() != other._cells.keys():  # those of a `Mapping` are compared one by one, in Python
             missing, extra = sorted(self.keys() - other.keys()), sorted(other.keys() - self.keys())
             raise SourceError(f"merge: the columns differ; missing: {missing}, not expected: {extra}.")
 
@@ -273,6 +290,15 @@ def _flat(name: str, column: Any, weights: Any) -> Flat:
 def _alike(left: tuple[Tally, ...], right: tuple[Tally, ...]) -> bool:
     """Whether tallies add up, array by array."""
     return [(one.layout, len(one.finite)) for one in left] == [(one.layout, len(one.finite)) for one in right]
+
+
+def _added_all(
+    left: Mapping[str, Moments | _Cell], right: Mapping[str, Moments | _Cell]
+) -> Mapping[str, Moments | _Cell | None]:
+    """The cells of both; cells that add nothing to one another stay as they are."""
+    if left == right and all(isinstance(cell, _Cell) and not cell.nulls for cell in left.values()):
+        return left
+    return {name: _added(cell, right[name]) for name, cell in left.items()}
 
 
 def _added(left: Moments | _Cell, right: Moments | _Cell) -> Moments | _Cell | None:

@@ -12,11 +12,14 @@ from onesigma.inputs.sources import Block, Shard, open_source
 __all__ = ["Parcel", "Part", "Summary", "join", "parts_of"]
 
 _TRIES = 3
+_MOST_PIECES, _MOST_BYTES = 512, 8 << 20  # that wait to be merged
 _PART_BYTES = (1 << 20, 256 << 20)  # least and most, where shards allow
 
 
 class Packable(Protocol):
-    """A state that knows its canonical bytes."""
+    """A state that merges and knows its canonical bytes; it may have `merged_bytes`, which merges many of these."""
+
+    def merge(self, other: Self) -> Self: ...
 
     def to_bytes(self) -> bytes: ...
 
@@ -28,26 +31,65 @@ S = TypeVar("S", bound=Packable)
 
 
 class Parcel(Generic[S]):
-    """A state on its way: within a process the object itself, between processes its canonical bytes."""
+    """A state on its way: within a process the object itself, between processes its canonical bytes.
 
-    __slots__ = ("state",)
+    Where states merge as bytes, many at once, those that arrived are laid side by side until merging pays.
+    """
+
+    __slots__ = ("_kind", "_packed", "_state")
 
     def __init__(self, state: S) -> None:
-        self.state = state
+        self._kind, self._packed = type(state), tuple[bytes, ...]()
+        self._state: S | None = state
+
+    @classmethod
+    def packed(cls, kind: type[S], pieces: tuple[bytes, ...]) -> Self:
+        """What the pieces merge to, each the canonical bytes of a state of this kind."""
+        parcel = cls.__new__(cls)
+        parcel._kind, parcel._packed, parcel._state = kind, pieces, None
+        return parcel
+
+    @property
+    def state(self) -> S:
+        """The state; unpacked when it is read."""
+        if self._state is None:
+            self._state, self._packed = self._kind.from_bytes(self._bytes()), ()
+        return self._state
+
+    def merge(self, other: Self) -> Self:
+        """The state of both."""
+        arrived = self._state is None or other._state is None
+        if not arrived or not hasattr(self._kind, "merged_bytes"):
+            return type(self)(self.state.merge(other.state))
+        both = self.packed(self._kind, self._pieces() + other._pieces())
+        if len(both._packed) > _MOST_PIECES or sum(map(len, both._packed)) > _MOST_BYTES:
+            both._packed = (both._bytes(),)
+        return both
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (type(self.state), self.state.to_bytes())
+        return _unpacked, (self._kind, self._bytes())
+
+    def _pieces(self) -> tuple[bytes, ...]:
+        return self._packed or (self._bytes(),)
+
+    def _bytes(self) -> bytes:
+        if self._state is not None:
+            return self._state.to_bytes()
+        if len(self._packed) == 1:
+            return self._packed[0]
+        merged: bytes = self._kind.merged_bytes(self._packed)  # type: ignore[attr-defined]  # `merge` has looked
+        return merged
 
 
 def _unpacked(kind: type[S], data: bytes) -> Parcel[S]:
-    return Parcel(kind.from_bytes(data))
+    return Parcel.packed(kind, (data,))  # A function has a shorter name than a method, and each parcel bears it.
 
 
 def join(left: Parcel[Any] | None, right: Parcel[Any] | None) -> Parcel[Any] | None:
     """Return the state of both; None is that of no rows."""
     if left is None or right is None:
         return left or right
-    return Parcel(left.state.merge(right.state))
+    return left.merge(right)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
