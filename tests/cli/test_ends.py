@@ -26,13 +26,14 @@ class Leaves(nn.Linear):
     def forward(self, x):
         sys.exit(0)
 """
+DATA = "a,b\n1,2\n3,5\n4,4\n"
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(MODELS)
-    (tmp_path / "data.csv").write_text("a,b\n1,2\n3,5\n4,4\n")
+    (tmp_path / "data.csv").write_text(DATA)
     return tmp_path
 
 
@@ -50,18 +51,33 @@ def ended(*arguments: str) -> int:
         (["rules", "--loud"], "No such option: --loud; see onesigma rules --help."),
         (["check", "net.py:leaves", "--data", "data.csv"], "leaves() raised SystemExit: 0"),
         (["check", "net.py:Leaves", "--data", "data.csv"], "sys.exit(0)"),
+        (["standardize", "data.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
+        (["standardize", "*.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
+        (["apply", "inputs.json", "data.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
+        (
+            ["initialize", "net.py:Leaves", "--data", "data.csv", "-o", "i.pt", "--head", "nan"],
+            "--head: wanted a factor",
+        ),
+        (["initialize", "net.py:Leaves", "--data", "data.csv", "-o", "i.pt", "--head", "-1"], "got -1"),
+        (["check", "net.py:Leaves", "--data", "data.csv", "--seed", "9" * 30], "Invalid value for '--seed'"),
+        (
+            ["check", "net.py:Leaves", "--data", "data.csv", "--audit", "kaiming", "--truncated", "-3"],
+            "a number of std above 0, got -3",
+        ),
+        (["check", "net.py:Leaves", "--task", "wild"], "'--task': 'wild' is not one of"),
         (["check", "data.csv:build", "--data", "data.csv"], "neither a module's name nor a Python file"),
     ],
 )
-@pytest.mark.usefixtures("place")
 def test_a_run_that_cannot_be_is_one_line_and_exit_code_2(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], wanted: str
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], wanted: str
 ) -> None:
     assert ended(*arguments) == 2
     said = capsys.readouterr().err
     assert wanted in said
     assert said.startswith("error: ")
     assert said.count("\n") == 1
+    assert sorted(path.name for path in place.iterdir() if path.is_file()) == ["data.csv", "net.py"]
+    assert (place / "data.csv").read_text() == DATA
 
 
 @pytest.mark.usefixtures("place")

@@ -47,5 +47,5 @@ def _sentence(error: BaseException, *, debug: bool) -> str:
 
 def _usage(error: Exception) -> str:
     command = getattr(getattr(error, "ctx", None), "command_path", "onesigma")
-    said = getattr(error, "format_message", error.__str__)().rstrip(". ")
+    said = getattr(error, "format_message", error.__str__)().rstrip(". ").replace("Value error, ", "")
     return f"{command}: {said}; see {command} --help."

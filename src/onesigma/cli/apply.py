@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from onesigma.cli._kept import refuse_own_source
 from onesigma.cli._progress import pass_bar
 from onesigma.inputs.apply import apply as apply_to
 from onesigma.inputs.loading import load
@@ -34,6 +35,7 @@ def apply(
         onesigma apply inputs.json test.parquet -o scaled.parquet
         onesigma apply inputs.json "lake/*.csv" -o scaled.npy --dtype float32
     """
+    refuse_own_source(out, (str(stats), *data))
     scaler = load(stats)
     source = data if len(data) > 1 else data[0]
     with pass_bar(f"scaling to {out}") as progress:

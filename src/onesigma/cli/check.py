@@ -94,7 +94,12 @@ def check(
         bool, typer.Option("--applied", help="With --stats: they should have been applied to the data, once.")
     ] = False,
     seed: Annotated[
-        int, typer.Option(help="Of the model as it is built, of the rows that are looked at, and of new weights.")
+        int,
+        typer.Option(
+            help="Of the model as it is built, of the rows that are looked at, and of new weights.",
+            min=-(2**63),
+            max=2**63 - 1,
+        ),
     ] = 0,
 ) -> None:
     """Measure every layer of a model on your data and judge it; with --fix, repair a copy and prove it.
@@ -148,6 +153,8 @@ def check(
         raise ConfigError("--audit looks at the weights as they came, --fix draws new ones; ask for one of them.")
     if truncated is not None and audit is None:
         raise ConfigError("--truncated says what --audit asks of the weights; add --audit RECIPE.")
+    if truncated is not None and not truncated > 0:
+        raise ConfigError(f"--truncated: wanted a number of std above 0, got {truncated:g}; 3 is common.")
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.

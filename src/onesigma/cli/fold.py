@@ -53,7 +53,8 @@ def _load(network: nn.Module, state: Path) -> None:
     try:
         network.load_state_dict(torch.load(state, weights_only=True))
     except Exception as error:
-        raise ModelError(f"{state}: cannot be loaded into the model as its state dict ({error}).") from error
+        said = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{state}: cannot be loaded into the model as its state dict ({said}).") from error
 
 
 def _table(edits: Edits) -> Table:

@@ -1,5 +1,6 @@
 """`onesigma initialize`: new weights for a model, set from one pass over your data."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from onesigma._errors import ConfigError
 from onesigma.cli._model import build_model, find_factory
 from onesigma.cli._out import write_atomically
 from onesigma.init.initialize import initialize_
@@ -29,7 +31,9 @@ def initialize(
     where: Annotated[str, typer.Option(help="What to set: names, layer types or roles: Conv2d,residual_writer.")] = "",
     skip: Annotated[str, typer.Option(help="What to leave alone, likewise: head,blocks.*.gate.weight.")] = "",
     head: Annotated[float | None, typer.Option(help="Factor on the last layer; 0.1 starts near log C.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights, with the name of each parameter.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the weights, with the name of each parameter.", min=-(2**63), max=2**63 - 1)
+    ] = 0,
 ) -> None:
     """Draw every weight by its fan and gain, set its scale in one pass over the data, and save the state dict.
 
@@ -41,6 +45,8 @@ def initialize(
         onesigma initialize my_model.py:build --data wine.csv -o init.pt --skip head --seed 7
         onesigma initialize my_model.py:build --data wine.csv -o init.pt --scheme kaiming --where Conv2d
     """
+    if head is not None and not 0 <= head < math.inf:
+        raise ConfigError(f"--head: wanted a factor of 0 or more, got {head:g}; 0.1 starts near log C.")
     find_factory(model)
     problem = problem_from_file(data, target=target)
     torch.manual_seed(seed)

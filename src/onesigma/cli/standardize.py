@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onesigma._errors import ConfigError
+from onesigma.cli._kept import refuse_own_source
 from onesigma.cli._progress import pass_bar
 from onesigma.inputs.condition import ColumnCondition, conditions_of
 from onesigma.inputs.sinks import refuse_no_folder
@@ -62,6 +63,7 @@ def standardize(
         onesigma standardize "lake/*.parquet" -o inputs.json --engine dask --address tcp://head:8786
     """
     refuse_no_folder(out)
+    refuse_own_source(out, data)
     checkpoint = out.with_name(f"{out.name}.scan")
     if restart:
         checkpoint.unlink(missing_ok=True)
