@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,3 +124,23 @@ def test_the_command_looks_at_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
             main(["check", str(tmp_path / name)])
         assert left.value.code == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "severities"),
+    [
+        ({}, ["warning", "warning"]),
+        ({"INI204": 2.0, "NRM602": 1e12}, []),
+        ({"INI204": {"error": 0.1}, "NRM602": {"error": 1.0}}, ["error", "error"]),
+        ({("INI204", "head*"): 2.0, ("NRM602", "norm"): 1e12}, ["warning"]),
+    ],
+)
+def test_limits_hold_for_bare_weights(limits: dict[Any, Any], severities: list[str]) -> None:
+    state = {
+        "body.weight": torch.ones(4, 3),
+        "norm.running_mean": torch.zeros(4),
+        "norm.running_var": torch.ones(4),
+        "norm.num_batches_tracked": torch.tensor(0),
+    }
+    report = onesigma.check(state, select=["INI204", "NRM602"], limits=limits)
+    assert [finding.severity for finding in report.findings] == severities

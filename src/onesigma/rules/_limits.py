@@ -81,6 +81,20 @@ class Limits:
                 levels = _changed(levels, setting)
         return levels
 
+    def names_error(self, code: str, *, layer: str) -> bool:
+        """Whether a table says from where on `code` is an error at `layer`: then no caution of a rule stands above it.
+
+        Example:
+            >>> Limits({"INI204": {"error": 0.9}}).names_error("INI204", layer="head")
+            True
+        """
+        tables = (
+            setting
+            for key, setting in (self.settings or {}).items()
+            if key == code or (isinstance(key, tuple) and key[0] == code and fnmatchcase(layer, key[1]))
+        )
+        return any(isinstance(setting, Mapping) and "error" in setting for setting in tables)
+
     @property
     def codes(self) -> tuple[str, ...]:
         """Every code that is set, in order."""

@@ -13,6 +13,7 @@ _ABSURD = 1e8
 """A variance of raw unix times or counters of bytes; a norm of float32 keeps no digit of what varies in them."""
 
 _GRAVE = 1e9
+"""The distance of what is wrong whatever the data; a limit beyond it silences even that."""
 
 _OF_A_MEAN = 1.4
 """Half a std of the mean weighs as much as a factor 2 of the variance."""
@@ -53,7 +54,11 @@ def _doubt(
         return _GRAVE, "error", f"its running variance goes down to {figure(var.value.minimum)}, its root is NaN"
     largest = max(abs(each) for part in (var, mean or var) for each in (part.value.minimum, part.value.maximum))
     if largest > _ABSURD:
-        return _GRAVE, "warning", f"its running statistics reach {figure(largest)}: inputs that were never scaled"
+        return (
+            math.log(largest),
+            "warning",
+            f"its running statistics reach {figure(largest)}: inputs that were never scaled",
+        )
     updates = None if count is None else int(count.value.mean)
     is_start = var.value.minimum == var.value.maximum == 1 and (mean is None or mean.value.rms == 0)
     if is_start and not updates:

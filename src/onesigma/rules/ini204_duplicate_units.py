@@ -8,7 +8,7 @@ without a gradient: zero-initialized heads, gates and adapters get a gradient of
 NeuraLint's and TheDeepChecker's symmetry rules, with the gradient added. More than half of the rows equal in weights
 and told apart by gradients alone (the next layer is random) are a warning: they start as one unit. In stored weights,
 which have no gradient, equal rows, rows that are one number throughout, and matrices of nothing but zeros are a
-warning.
+warning, or an error where a limit of your own says from where on.
 
 ## Why it matters
 
@@ -50,6 +50,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         if len(parameter.shape) < 2 or (not is_stored and (parameter.gradient is None or not parameter.trainable)):
             continue
         share, said, at_most = _stored(parameter) if is_stored else _measured(parameter)
+        layer = parameter.name.rpartition(".")[0]
         yield from RULE.found(
             maker_of(trace, parameter.name),
             share,
@@ -58,7 +59,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             expected="units that differ",
             confidence=f"exact comparison of weights{'' if is_stored else ' and gradients'}",
             fix="onesigma.initialize_(model, batches)",
-            at_most=at_most,
+            at_most="error" if is_stored and limits.names_error(RULE.code, layer=layer) else at_most,
         )
 
 

@@ -8,7 +8,8 @@ For every batch norm, per channel, the running statistics (r, s) against the mea
 std). Where channels were not measured, all of them together: |ln(E[x²] / (mean of s + mean of r²))|. Below 100 values
 per channel one step milder. In training mode, where running statistics are not in use yet, a warning at most, and a
 note while more than a twentieth of the start is left in the average; nothing if they were never updated. In stored
-weights: a negative variance is an error, statistics that were never updated or reach 1e8 are a warning.
+weights: a negative variance is an error (1e9 counts as its distance), statistics that were never updated (1e9, too) or
+reach 1e8 (ln of what they reach) are a warning; a limit of your own for errors makes them errors.
 `onesigma.norm.gap` says which layer costs what, and why. Source: reports of running statistics that are still near
 (0, 1) after a few steps.
 
@@ -54,7 +55,8 @@ _ENOUGH_VALUES = 100
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare running statistics with what the norm reads; where nothing was run, with what can be true at all."""
     for layer, value, severity, message in doubtful_statistics(trace):
-        more: dict[str, Any] = {"at_least": severity, "at_most": severity, "confidence": "exact", "fix": _FIX}
+        most = "error" if limits.names_error(RULE.code, layer=layer) else severity
+        more: dict[str, Any] = {"at_most": most, "confidence": "exact", "fix": _FIX}
         yield from RULE.found(layer, value, limits=limits, message=message, **more)
     for norm in trace.of_kind("batch_norm"):
         mean, var = (trace.parameter(norm.parameters.get(role, "")) for role in ("running_mean", "running_var"))
