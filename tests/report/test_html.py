@@ -133,7 +133,7 @@ def test_equal_reports_make_equal_pages() -> None:
     [
         *("Verdict", "Scale profile", "Findings", "Training", "Layers", "Distributions", "Units", "Data", "Loss"),
         *("Edits", "Settings", "proline", "examples/wine.py:build", "2.13.0", "was 131", "by chance 1.10"),
-        *("About this rule", "onesigma.initialize_", "refused: zero bias", "already zero", "before the fix"),
+        *("About this rule", "onesigma.initialize_", "refused: zero bias", "already zero", "as it was before"),
     ],
 )
 def test_a_person_finds(word: str) -> None:

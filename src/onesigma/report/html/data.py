@@ -118,7 +118,7 @@ def loss_gauge(loss: LossRecord, *, before: LossRecord | None) -> Html:
     x = Axis(low=min([0.0, *finite]), high=1.25 * max([1e-12, *finite]), start=8.0, end=552.0)
     chance = f"{loss.chance_name} = {number(loss.chance)}" if loss.chance_name else number(loss.chance)
     spoken = f"Loss {number(loss.value)}" + (f", by chance {chance}" if loss.chance is not None else "")
-    spoken += f", before the fix {number(before.value)}" if before else ""
+    spoken += f", as it was before {number(before.value)}" if before else ""
     return tag(
         "figure",
         svg(

@@ -105,7 +105,7 @@ def distributions(rows: Sequence[Row]) -> Html | None:
             note,
             "Above, the pre-activations from −4 to 4, what lies beyond at the ends; the thin line is the unit normal. ",
             "Below, what the nonlinearity makes of them. Tinted: where it is flat and passes no gradient. ",
-            "Gray outlines: before the fix." if any(row.before for row in rows) else "",
+            "Gray outlines: as it was before." if any(row.before for row in rows) else "",
         ),
     )
 

@@ -64,7 +64,7 @@ def _legend(rows: Sequence[Row], *, compared: bool) -> Html:
     words = [("pre", "pre-activation"), ("act", "activation")]
     words += [("join", "residual stream")] if any(row.record.kind == "join" for row in rows) else []
     words += [("grad", "gradient")] if any(row.gradient for row in rows) else []
-    words += [("old", "before the fix")] if compared else []
+    words += [("old", "as it was before")] if compared else []
     words += [("plan", "predicted")] if any(row.predicted for row in rows) else []
     return tag("ul", [tag("li", tag("i", class_=f"key {key}"), word) for key, word in words], class_="legend")
 
