@@ -112,8 +112,8 @@ def predict(model: nn.Module, batches: Batches | Batch, *, gradients: bool = Fal
     Args:
         model: Any module, in the mode in which it is to be looked at; it is left bit for bit as it was.
         batches: One batch, or an iterable whose first batch is used.
-        gradients: Predict gradients too: those of different elements taken as independent, from second moment 1 at the
-            outputs back through (J²)ᵀ of every call J.
+        gradients: Predict gradients too: random signs at the outputs go back through the vector-Jacobian product of
+            every call, taken at draws of its predicted inputs.
 
     Returns:
         A record per call. What no rule is known for is `unknown`, and so is all that reads it.
