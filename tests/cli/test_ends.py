@@ -100,3 +100,12 @@ def test_a_reader_who_leaves_is_told_nothing() -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_locale_without_the_signs_ends_no_run() -> None:
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "onesigma", "gain", "tanh"], env=ascii_only, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"1.592537" in done.stdout

@@ -1,5 +1,6 @@
 """The command line: one file per command. Exit codes: 0 clean, 1 findings, 2 could not run."""
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code; whatever goes wrong is one line on stderr and code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):
+        # In a locale without ✓ and σ a question mark stands for them; the run does not end on it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         arguments = [argument for argument in given if argument != "--debug"]
         code = app(args=arguments, prog_name="onesigma", standalone_mode=False)
