@@ -47,6 +47,15 @@ def test_a_function_keeps_its_name_when_the_room_of_that_name_is_imported() -> N
     assert shown.startswith("measure <function standardize")
 
 
+def test_the_first_use_of_a_name_draws_no_random_number() -> None:
+    code = (
+        "import random, onesigma; state = random.getstate(); [getattr(onesigma, name) for name in onesigma.__all__]; "
+        "print(random.getstate() == state)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "True\n"
+
+
 def test_a_pass_over_a_table_loads_no_torch() -> None:
     code = (
         "import sys, onesigma; from onesigma.inputs import StandardScaler; "

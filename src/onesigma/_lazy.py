@@ -1,5 +1,6 @@
 """Packages that import a name when it is first asked for: who standardizes a table does not wait for torch."""
 
+import random
 import sys
 from collections.abc import Collection, Mapping
 from importlib import import_module
@@ -15,10 +16,10 @@ class _Package(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name in self._rooms:
-            return import_module(f"{self.__name__}.{name}")
+            return _imported(f"{self.__name__}.{name}")
         if name not in self._places:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(self._places[name]), name)
+        value = getattr(_imported(self._places[name]), name)
         super().__setattr__(name, value)
         return value
 
@@ -29,6 +30,15 @@ class _Package(ModuleType):
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._places, *self._rooms})
+
+
+def _imported(name: str) -> ModuleType:
+    """A module; the caller's random numbers stay as they are, though some packages draw while they are imported."""
+    state = random.getstate()
+    try:
+        return import_module(name)
+    finally:
+        random.setstate(state)
 
 
 def import_when_asked(package: str, places: Mapping[str, str], *, rooms: Collection[str] = ()) -> None:
