@@ -53,7 +53,9 @@ def ended(*arguments: str) -> int:
         (["check", "net.py:Leaves", "--data", "data.csv"], "sys.exit(0)"),
         (["standardize", "data.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
         (["standardize", "*.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
+        (["standardize", ".", "-o", "data.csv"], "data.csv: is among the data that are read"),
         (["apply", "inputs.json", "data.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
+        (["check", "net.py:Leaves", "--data", "data.csv", "--fix", "--out", "data.csv"], "data.csv: is a file; --out"),
         (
             ["initialize", "net.py:Leaves", "--data", "data.csv", "-o", "i.pt", "--head", "nan"],
             "--head: wanted a factor",

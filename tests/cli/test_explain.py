@@ -26,6 +26,10 @@ def test_explain_knows_the_code_of_the_audit(capsys: pytest.CaptureFixture[str])
     assert "INI207 off-recipe" in out
 
 
+def test_explain_takes_a_code_however_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "explain", "act301")[1] == run(capsys, "explain", "ACT301")[1]
+
+
 def test_explain_takes_a_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "explain", "dead-units")[1] == run(capsys, "explain", "ACT302")[1]
 

@@ -19,5 +19,13 @@ def refuse_own_source(out: Path, sources: Iterable[str]) -> None:
         return
     for source in sources:
         read = (Path(name) for name in (source, *glob(source, recursive=True)))
-        if any(path.is_file() and path.samefile(out) for path in read):
+        if any(_holds(path, out) for path in read):
             raise OutputError(f"{out}: is among the data that are read, and they would be lost; choose another --out.")
+
+
+def _holds(path: Path, out: Path) -> bool:
+    """Whether `path` is this file, or a folder that it lies in with others of its kind."""
+    if path.is_dir():
+        # A folder is read for one kind of file, the commonest; a result of another kind may lie among them.
+        return out.resolve().is_relative_to(path.resolve()) and out.suffix.lower() != ".json"
+    return path.is_file() and path.samefile(out)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from onesigma._errors import ConfigError
+from onesigma._errors import ConfigError, OutputError
 from onesigma.cli._model import build_model, find_factory
 from onesigma.cli._out import write_repair
 from onesigma.cli._settings import settings, with_baseline
@@ -143,18 +143,7 @@ def check(
         raise typer.Exit(report.exit_code)
     if data is None:
         raise ConfigError("--data is missing: the table to measure the model on, such as --data wine.csv.")
-    if fix and out is None:
-        raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
-    if (norm or unsafe_fixes or out) and not fix:
-        raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
-    if norm and not unsafe_fixes:
-        raise ConfigError("--norm changes what the model computes; say that you want it: --norm before --unsafe-fixes.")
-    if fix and audit is not None:
-        raise ConfigError("--audit looks at the weights as they came, --fix draws new ones; ask for one of them.")
-    if truncated is not None and audit is None:
-        raise ConfigError("--truncated says what --audit asks of the weights; add --audit RECIPE.")
-    if truncated is not None and not truncated > 0:
-        raise ConfigError(f"--truncated: wanted a number of std above 0, got {truncated:g}; 3 is common.")
+    _refuse_contradictions(fix=fix, out=out, norm=norm, unsafe_fixes=unsafe_fixes, audit=audit, truncated=truncated)
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.
@@ -184,6 +173,25 @@ def check(
         written = write_repair(replace(done, report=report), out, spec=model, problem=problem, norm=norm)
         Console(stderr=format != "text").print(written)
     raise typer.Exit(report.exit_code)
+
+
+def _refuse_contradictions(
+    *, fix: bool, out: Path | None, norm: str | None, unsafe_fixes: bool, audit: str | None, truncated: float | None
+) -> None:
+    if fix and out is None:
+        raise ConfigError("--fix needs a folder for what it makes: --out fixed/")
+    if (norm or unsafe_fixes or out) and not fix:
+        raise ConfigError("--out, --norm and --unsafe-fixes say what --fix does; add --fix.")
+    if norm and not unsafe_fixes:
+        raise ConfigError("--norm changes what the model computes; say that you want it: --norm before --unsafe-fixes.")
+    if fix and audit is not None:
+        raise ConfigError("--audit looks at the weights as they came, --fix draws new ones; ask for one of them.")
+    if truncated is not None and audit is None:
+        raise ConfigError("--truncated says what --audit asks of the weights; add --audit RECIPE.")
+    if truncated is not None and not truncated > 0:
+        raise ConfigError(f"--truncated: wanted a number of std above 0, got {truncated:g}; 3 is common.")
+    if out is not None and out.is_file():
+        raise OutputError(f"{out}: is a file; --out names the folder for what --fix makes.")
 
 
 def _described(report: Report, *, model: str, data: Path, problem: Problem, seed: int, fail_on: FailOn) -> Report:

@@ -25,9 +25,14 @@ def explain(
     if code.strip().upper() == audit.CODE:
         Console().print(Markdown(audit.PAGE))
         return
-    chosen = tuple(RULES[found] for found in selected([code], where="explain"))
+    chosen = tuple(RULES[found] for found in selected([_code(code)], where="explain"))
     if len(chosen) > 1:
         Console().print(table_of(chosen))
         return
     (rule,) = chosen
     Console().print(Markdown(f"# {rule.code} {rule.name}\n\n{rule.page}"))
+
+
+def _code(said: str) -> str:
+    """A code or prefix in capitals, however it was typed; a name as it is."""
+    return said.strip().upper() if "-" not in said else said.strip()
