@@ -1,6 +1,8 @@
 """Engines against their own no-op pass, larger than memory; cost by rows and columns; wide tables; many merges.
 
-    python -m benchmarks.engines [gigabytes] [engine ...]      40 GB through local, dask and ray if nothing is said
+    python -m benchmarks.engines [gigabytes] [engine | cost | summaries ...]
+
+Without names all of it: 40 GB through local, dask and ray, then the cost by rows and columns, then many summaries.
 
 The values are generated as they are read (float32 normals, 6 ns each on one core) and never stored. Wanted: at most
 1.5 times the engine's own pass that only generates, flat memory, at most 200 bytes a column on the wire, cost linear
@@ -182,7 +184,7 @@ def linear() -> list[tuple[str, list[tuple[int, float]]]]:
 
     cost(1024, 8)
     by_rows = [(rows, cost(rows, 64)) for rows in (1 << k for k in range(15, 21))]
-    by_columns = [(columns, cost(1 << 13, columns)) for columns in (1 << k for k in range(4, 12))]
+    by_columns = [(columns, cost(1 << 13, columns)) for columns in (1 << k for k in range(6, 15))]
     return [("rows, of 64 columns", by_rows), ("columns, of 8192 rows", by_columns)]
 
 
@@ -243,13 +245,17 @@ def main() -> None:
     root = str(Path(__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))  # for workers
     arguments = [] if sys.argv[0].endswith("benchmarks/__main__.py") else sys.argv[1:]
-    gigabytes = float(arguments[0]) if arguments else 40.0
-    missed = engines(gigabytes, arguments[1:] or ["local", "dask", "ray"])
-    found = linear()
-    slopes(found)
-    PLOT.parent.mkdir(exist_ok=True)
-    PLOT.write_text(plot(found))
-    missed += wide_and_many()
+    gigabytes, *parts = (float(arguments[0]), *arguments[1:]) if arguments else (40.0,)
+    parts = parts or ["local", "dask", "ray", "cost", "summaries"]
+    named = [part for part in parts if part not in ("cost", "summaries")]
+    missed = engines(gigabytes, named) if named else []
+    if "cost" in parts:
+        found = linear()
+        slopes(found)
+        PLOT.parent.mkdir(exist_ok=True)
+        PLOT.write_text(plot(found))
+    if "summaries" in parts:
+        missed += wide_and_many()
     assert not missed, "; ".join(missed)
 
 

@@ -70,7 +70,9 @@ def broken_loader() -> Iterator[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", WITH_DATA)
-@pytest.mark.parametrize("batches", [None, 3, "abc", [], iter(()), batch(0)], ids=str)
+@pytest.mark.parametrize(
+    "batches", [None, 3, "abc", [], iter(()), batch(0)], ids=["None", "number", "text", "list", "iterator", "rows"]
+)
 def test_what_holds_no_batch_is_a_batch_error(name: str, batches: Any) -> None:
     model = mlp()
     before = fingerprint(model)
