@@ -191,7 +191,7 @@ def _refuse_contradictions(
     if truncated is not None and not truncated > 0:
         raise ConfigError(f"--truncated: wanted a number of std above 0, got {truncated:g}; 3 is common.")
     if out is not None and out.is_file():
-        raise OutputError(f"{out}: is a file; --out names the folder for what --fix makes.")
+        raise OutputError(f"{out}: is a file, and --fix makes a folder; choose another --out.")
 
 
 def _described(report: Report, *, model: str, data: Path, problem: Problem, seed: int, fail_on: FailOn) -> Report:
