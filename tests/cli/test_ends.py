@@ -55,7 +55,10 @@ def ended(*arguments: str) -> int:
         (["standardize", "*.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
         (["standardize", ".", "-o", "data.csv"], "data.csv: is among the data that are read"),
         (["apply", "inputs.json", "data.csv", "-o", "data.csv"], "data.csv: is among the data that are read"),
-        (["check", "net.py:Leaves", "--data", "data.csv", "--fix", "--out", "data.csv"], "data.csv: is a file, and --fix makes a folder"),
+        (
+            ["check", "net.py:Leaves", "--data", "data.csv", "--fix", "--out", "data.csv"],
+            "data.csv: is a file, and --fix makes a folder",
+        ),
         (
             ["initialize", "net.py:Leaves", "--data", "data.csv", "-o", "i.pt", "--head", "nan"],
             "--head: wanted a factor",
