@@ -28,7 +28,8 @@ def main(mode: str = "interleaved") -> None:
     first = 0
     while True:
         for place, key in enumerate(keys):
-            _philox(words[place].reshape(-1), np.uint64(first), BLOCKS, np.uint64(key))
+            room = words[place].reshape(-1)
+            _philox(room, np.uint64(first), BLOCKS, np.uint64(key), room.view(np.float32))
         try:
             sys.stdout.buffer.write(words.transpose(1, 0, 2).tobytes())
         except BrokenPipeError:

@@ -69,6 +69,22 @@ def _lowest_one(_context: Any, word: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _fetch_to_write(_context: Any, values: Any, index: Any) -> Any:
+    """Ask for the cache line of `values[index]`, which is written soon."""
+
+    def emit(context: Any, build: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, build, args[0])
+        place = build.bitcast(build.gep(array.data, [args[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        prefetch = build.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        build.call(prefetch, [place, number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(values, types.int64), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _prefer_wide_vectors(_context: Any) -> Any:
     """Compile the calling function by itself and with 512-bit vectors, which the compiler shuns by default.
 
@@ -98,10 +114,15 @@ _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 @compiled
-def _philox(words: np.ndarray, first: np.uint64, count: int, key: np.uint64) -> None:
-    """The blocks `first`, … of Philox4x32-10, two 32-bit words to one of 64; `words` has room for a multiple of 8."""
+def _philox(words: np.ndarray, first: np.uint64, count: int, key: np.uint64, out: np.ndarray) -> None:
+    """The blocks `first`, … of Philox4x32-10, two 32-bit words to one of 64; `words` has room for a multiple of 8.
+
+    Meanwhile the memory fetches `out`, where the values of these words will be written.
+    """
     _prefer_wide_vectors()
     for i in range(0, count, 8):
+        _fetch_to_write(out, 4 * i)
+        _fetch_to_write(out, 4 * i + 16)
         eight_blocks(words, 2 * i, np.uint64(first) + np.uint64(i), np.uint64(key))
 
 
@@ -219,7 +240,7 @@ def fill(
             skip = np.int64(index & np.uint64(3))
             length = min(out.shape[1] - done, _PIECE - skip)
             count = (skip + length + 7) & ~7
-            _philox(words, index >> np.uint64(2), count >> 2, key)
+            _philox(words, index >> np.uint64(2), count >> 2, key, out[i, done:])
             if num_cells <= _LOW:
                 _truncate(bits, count, first, num_cells)
             piece = out[i, done : done + length]
