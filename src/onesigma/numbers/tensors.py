@@ -43,8 +43,9 @@ def is_on_device(table: "torch.Tensor") -> bool:
 
 def num_threads() -> int:
     """`torch.get_num_threads()` where torch is in use, otherwise what torch says: OMP_NUM_THREADS or the cores."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(asked)) if asked.isdecimal() else _num_cores()
 
