@@ -161,6 +161,15 @@ def test_buffers_that_to_empty_wiped() -> None:
     assert [name for name, kind in found if kind == "unset"] == ["norm.bias", "norm.weight"]
 
 
+def test_buffers_are_known_as_wiped_though_the_model_ran_since_then() -> None:
+    with History() as history:
+        model = through_meta(fill=False)
+    for buffer in (model.norm.num_batches_tracked, model.norm.running_mean, model.norm.running_var):
+        buffer.fill_(1)  # What a pass writes, and what puts the state back after it.
+    found = {misfit.weight for misfit in audit(model, X, recipe="lecun", history=history)}
+    assert {"norm.num_batches_tracked", "norm.running_mean", "norm.running_var"} <= found
+
+
 @pytest.mark.parametrize(
     ("name", "garbage"),
     [("inv_freq", math.nan), ("inv_freq", 0.0), ("norm.running_var", 0.0), ("norm.running_var", -1.0), ("positions", 0),

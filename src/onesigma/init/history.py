@@ -64,12 +64,16 @@ class History(TorchFunctionMode):
         self._blank: dict[int, tuple[torch.Tensor, int]] = {}
         self._derived: Any = WeakTensorKeyDictionary()
         self._order = 0
+        self._is_closed = False
 
     def __exit__(self, *exc: Any) -> None:
         super().__exit__(*exc)  # type: ignore[no-untyped-call]
         for memory in list(self._writes):
             self._settle(memory)
         self._stack.clear()
+        # Judged now: whoever runs the model later, and puts its buffers back, writes to them.
+        self._blank = {memory: made for memory, made in self._blank.items() if made[0]._version == made[1]}
+        self._is_closed = True
 
     def of(self, tensor: torch.Tensor) -> list[Write]:
         """The writes to all of this tensor, in order."""
@@ -80,11 +84,11 @@ class History(TorchFunctionMode):
         return list(self._writes.get(memory_of(tensor), ()))
 
     def is_garbage(self, tensor: torch.Tensor) -> bool:
-        """The tensor is memory that nobody ever wrote to."""
+        """The tensor is memory that nobody wrote to before the history was closed."""
         if tensor.is_meta or not tensor.numel():
             return False
         made = self._blank.get(memory_of(tensor))
-        return made is not None and made[0]._version == made[1]
+        return made is not None and (self._is_closed or made[0]._version == made[1])
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
