@@ -122,7 +122,7 @@ def edge_words() -> torch.Tensor:
 
 
 def compiled_normals(words: torch.Tensor) -> torch.Tensor:
-    values, room = np.empty(len(words), np.float32), np.empty((len(words) // 8 + 2) * 8, np.uint8)
+    values, room = np.empty(len(words), np.float32), np.empty((len(words) + 39) // 8 * 8, np.uint8)
     random_compiled._normals(values, words.numpy().astype(np.uint32), room, np.float32(1), np.float32(0))
     return torch.from_numpy(values)
 

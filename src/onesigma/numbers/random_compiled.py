@@ -172,7 +172,7 @@ def _outer(cell: np.int32) -> Any:
 
 @compiled
 def _normals(out: np.ndarray, bits: np.ndarray, flags: np.ndarray, scale: np.float32, offset: np.float32) -> None:
-    """`flags` is room for four more words than `out` has elements."""
+    """`flags` has 32 bytes more than `out` has elements, up to the next multiple of 8."""
     _prefer_wide_vectors()
     count = out.size
     for j in range(count):
