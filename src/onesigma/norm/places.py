@@ -243,8 +243,9 @@ def _calls_before(model: nn.Module, signal: Call, *, owner: nn.Module, batch: Ba
     """The function that makes the signal, and how often the owner's forward has called it before."""
     with preserved(model), torch.no_grad():
         torch.manual_seed(_SEED)
-        with recording(model) as recorder:
-            count, stack = _Count(recorder, signal), ExitStack()
+        # Torch calls no hook after Ctrl-C: what the pre-hook has opened is closed here then.
+        with recording(model) as recorder, ExitStack() as stack:
+            count = _Count(recorder, signal)
             owner.register_forward_pre_hook(lambda *_: _open(stack, count))
             owner.register_forward_hook(lambda *_: stack.close(), always_call=True)
             recorder.run(batch)
