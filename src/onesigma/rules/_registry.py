@@ -1,6 +1,7 @@
 """All rules by code, and the judgment of a trace by those that are selected."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -188,10 +189,28 @@ def checked_limits(limits: Limits | Mapping[Any, Any] | None) -> Limits:
     """
     settings = limits if isinstance(limits, Limits) else Limits(limits)
     settings.validate()
-    for code in settings.codes:
-        if code not in RULES:
-            raise _unknown(code, "limits")
+    for key, setting in (settings.settings or {}).items():
+        _check_limit(str(key[0] if isinstance(key, tuple) else key), setting)
     return settings
+
+
+def _check_limit(code: str, setting: Any) -> None:
+    if code in AUDITED:
+        raise ConfigError(
+            f"limits: {code} has no limit, it holds weights against a recipe; leave it out with ignore=[{code!r}]."
+        )
+    if code not in RULES:
+        raise _unknown(code, "limits")
+    levels = RULES[code].levels
+    own = {severity: levels.limit(severity) for severity in SEVERITIES if math.isfinite(levels.limit(severity))}
+    lowest = min(setting.values(), default=0) if isinstance(setting, Mapping) else setting
+    # What a rule compares is of one sign; only a loss below chance is a negative number.
+    if lowest < 0 <= min(own.values()):
+        told = ", ".join(f"{severity} {limit:g}" for severity, limit in own.items())
+        raise ConfigError(
+            f"limits: {code} judges a number that is never below 0, and the limit is {lowest:g}; "
+            f"0 or more is wanted (its own: {told})."
+        )
 
 
 def _listed(entries: Iterable[str]) -> Iterable[str]:
