@@ -19,6 +19,16 @@ def leaves():
 def interrupted():
     raise KeyboardInterrupt
 
+def wide():
+    return nn.Linear(7, 2)
+
+def weightless():
+    return nn.Sequential(nn.ReLU())
+
+class Narrow(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(2, 2))
+
 class Leaves(nn.Linear):
     def __init__(self, num_features):
         super().__init__(num_features, 2)
@@ -70,6 +80,23 @@ def ended(*arguments: str) -> int:
             "a number of std above 0, got -3",
         ),
         (["check", "net.py:Leaves", "--task", "wild"], "'--task': 'wild' is not one of"),
+        (["check", "net.py:Leaves", "--data", ""], "Invalid value for '--data': the name is empty"),
+        (["standardize", "", "-o", "inputs.json"], "the name is empty; is a variable of your shell unset?"),
+        (["standardize", "data.csv", "-o", " "], "Invalid value for '-o' / '--out': the name is empty"),
+        (["check", "net.py:wide", "--data", "data.csv"], "MODEL 'net.py:wide', fed with (N, 2) float32 of data.csv"),
+        (["initialize", "net.py:wide", "--data", "data.csv", "-o", "i.pt"], "fed with (N, 2) float32 of data.csv"),
+        (
+            ["initialize", "net.py:weightless", "--data", "data.csv", "-o", "i.pt"],
+            "no layer was set (it has no weights)",
+        ),
+        (
+            ["initialize", "net.py:Narrow", "--data", "data.csv", "-o", "i.pt", "--skip", "Linear"],
+            "no layer was set (skipped as asked), so nothing is written",
+        ),
+        (
+            ["gain", "net.py:wide"],
+            "If net.py:wide makes a whole model, `onesigma check net.py:wide --data …` measures it.",
+        ),
         (["check", "data.csv:build", "--data", "data.csv"], "neither a module's name nor a Python file"),
     ],
 )

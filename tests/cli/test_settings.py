@@ -87,6 +87,21 @@ def test_a_baseline_accepts_todays_findings_and_no_others(place: Path, capsys) -
     assert {each for each, _ in found} == {"ACT301"}
 
 
+def test_what_an_audit_found_is_accepted_like_any_finding(place: Path, capsys) -> None:
+    base = ("--audit", "kaiming", "--select", "INI207", "--baseline", "accepted.json")
+    assert {found for found, _ in run(capsys, "--audit", "kaiming", "--select", "INI207")[1]} == {"INI207"}
+    assert run(capsys, *base, "--write-baseline")[:2] == (0, [])
+    assert run(capsys, *base)[:2] == (0, [])
+    entries = json.loads((place / "accepted.json").read_text())["findings"]
+    kept = [entry for entry in entries if entry["layer"] != "4"]
+    (place / "accepted.json").write_text(json.dumps({"schema": "onesigma/baseline/1", "findings": kept}))
+    assert run(capsys, *base)[:2] == (1, [("INI207", "4")])
+
+
+def test_a_limit_of_a_loss_below_chance_is_negative(place: Path, capsys) -> None:
+    assert run(capsys, "--limit", "LOS702=-0.5")[0] == 1
+
+
 def test_stale_entries_are_told(place: Path, capsys) -> None:
     run(capsys, "--baseline", "accepted.json", "--select", "INI201", "--write-baseline")
     code, _, said = run(capsys, "--baseline", "accepted.json", "--select", "INI201", "--ignore", "INI201:2")
@@ -118,10 +133,20 @@ def test_the_baseline_of_the_table_lies_beside_the_table(place: Path, capsys, mo
         ("", ("--baseline", "none.json"), "none.json: cannot read the baseline"),
         ("", ("--baseline", "net.py"), "net.py: a baseline is JSON"),
         ("", ("--limit", "=3"), "no rule has the code ''"),
+        ("", ("--limit", "INI201=-5"), "INI201 judges a number that is never below 0, and the limit is -5"),
+        ("limits = {ACT301 = {error = -1}}", (), "(its own: info 0.05, warning 0.25, error 0.5)"),
+        ("", ("--limit", "INI207=5"), "INI207 has no limit"),
+        ("", ("--select", "INI", "--ignore", "INI"), "select=['INI'] and ignore=['INI'] leave no rule"),
+        ("", ("--select", "INI207"), "INI207 holds weights against a recipe"),
+        ("", ("--config", "odd.toml"), "odd.toml: wanted a table [tool.onesigma], got none"),
+        ("", ("--config", "ruff.toml"), "ruff.toml: wanted a table [tool.onesigma], got none"),
+        ("", ("--baseline", ""), "Invalid value for '--baseline': the name is empty"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_exit_code_2(place: Path, capsys, table: str, arguments, said: str) -> None:
     configured(place, table)
+    (place / "odd.toml").write_text("tool = 5\n")
+    (place / "ruff.toml").write_text("[tool.ruff]\n")
     code, _, shown = run(capsys, *arguments)
     assert code == 2
     assert said in shown

@@ -13,6 +13,8 @@ from onesigma._errors import ReportFileError
 from onesigma.cli.compare import compare as command
 from onesigma.model.trace import Trace
 from onesigma.report import Report, compare
+from onesigma.report._words import number
+from onesigma.report.rows import rows_of
 
 from .samples import broken, finding, repaired
 from .tiny import tiny
@@ -73,6 +75,13 @@ def test_the_page_has_the_changes_on_top() -> None:
     page = compare(broken(depth=3), repaired(depth=3)).to_html()
     assert page.index('id="changes"') < page.index('id="profile"')
     assert "was 131" in page
+
+
+def test_what_was_before_is_told_of_layers_that_are_gone_too() -> None:
+    page = compare(broken(depth=3), replace(repaired(depth=1), before=None)).to_html()
+    # The first layer of `broken` is the loudest; the quietest is the last, which the later report does not have.
+    stds = [row.preactivation.std for row in rows_of(broken(depth=3)) if row.preactivation]
+    assert f"was {number(min(stds))} – {number(max(stds))}" in page
 
 
 def test_a_layer_that_only_one_report_has_has_no_other_side() -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,20 @@ from .tiny import tiny
 def test_exit_code_is_one_from_the_severity_asked_for(severities: tuple[str, ...], fail_on: str, code: int) -> None:
     findings = tuple(finding(severity=severity) for severity in severities)
     assert Report(trace=Trace(), findings=findings, fail_on=fail_on).exit_code == code
+
+
+def test_the_forms_of_a_report_draw_no_random_number_nor_does_the_import_of_what_writes_them() -> None:
+    code = (
+        "import random; state = random.getstate()\n"
+        "from onesigma.report import Report, compare\n"
+        "from onesigma.model.trace import Trace\n"
+        "report = Report(trace=Trace(model='Net'))\n"
+        "for each in (report, compare(report, report)):\n"
+        "    each.to_text(color=True), each.to_html(), each.to_json()\n"
+        "print(random.getstate() == state)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "True\n"
 
 
 def test_summary_counts_what_is_there() -> None:

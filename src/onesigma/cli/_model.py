@@ -7,16 +7,17 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from onesigma._errors import ModelError
+from onesigma._errors import CaptureError, ModelError
 
-__all__ = ["build_model", "find_factory"]
+__all__ = ["build_model", "fed", "find_factory"]
 
 _MOST_NAMES = 8
 
@@ -71,6 +72,22 @@ def build_model(spec: str, *, num_features: int | None = None, num_classes: int 
     if not isinstance(model, nn.Module):
         raise ModelError(f"MODEL {spec!r}: wanted an nn.Module from {_call(spec, arguments)}, got {_kind(model)}.")
     return model
+
+
+@contextmanager
+def fed(spec: str, *, data: Path, num_features: int) -> Iterator[None]:
+    """Say which model was fed with what, where it raises while it is looked at.
+
+    Raises:
+        CaptureError: As the model raised, with both named.
+    """
+    try:
+        yield
+    except CaptureError as error:
+        raise CaptureError(
+            f"MODEL {spec!r}, fed with (N, {num_features}) float32 of {data}: {str(error).rstrip('. ')}. Was it made "
+            "for other columns? A parameter num_features of its factory is filled in."
+        ) from error
 
 
 def _arguments(spec: str, factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict[str, int]:

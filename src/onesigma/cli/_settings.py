@@ -86,24 +86,32 @@ def _pyproject(given: Path | None) -> Path | None:
         return given
     here = Path.cwd()
     files = (folder / "pyproject.toml" for folder in (here, *here.parents))
-    return next((path for path in files if path.is_file() and "onesigma" in _tools(path)), None)
+    return next((path for path in files if path.is_file() and "onesigma" in _tools(_document(path))), None)
 
 
-def _tools(path: Path) -> dict[str, Any]:
+def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(
             f"{path}: cannot be read as TOML ({error}); mend it, or name another with --config."
         ) from error
-    tools = document.get("tool", {})
+
+
+def _tools(document: dict[str, Any]) -> dict[str, Any]:
+    tools = document.get("tool")
     return tools if isinstance(tools, dict) else {}
 
 
 def _read(path: Path) -> Config:
-    table = _tools(path).get("onesigma", {})
+    document = _document(path)
+    # An empty file asks for nothing, and keeps that of the project away.
+    table = _tools(document).get("onesigma") if document else {}
     if not isinstance(table, dict):
-        raise ConfigError(f"{path}: [tool.onesigma] must be a table, got {table!r:.60}.")
+        came = "none" if table is None else f"{table!r:.60}"
+        raise ConfigError(
+            f"{path}: wanted a table [tool.onesigma], got {came}; write it with a line fail-on = 'error'."
+        )
     try:
         return configure(table)
     except ConfigError as error:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from onesigma.cli import _paths
 from onesigma.cli._kept import refuse_own_source
 from onesigma.cli._progress import pass_bar
 from onesigma.inputs.apply import apply as apply_to
@@ -16,9 +17,13 @@ __all__ = ["apply"]
 
 
 def apply(
-    stats: Annotated[Path, typer.Argument(help="File that `onesigma standardize` wrote.")],
-    data: Annotated[list[str], typer.Argument(help="Files, globs or a folder, in any format that is read.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help=".parquet, .csv, .tsv, .feather, .arrow or .npy")],
+    stats: Annotated[Path, typer.Argument(parser=_paths.file, help="File that `onesigma standardize` wrote.")],
+    data: Annotated[
+        list[str], typer.Argument(parser=_paths.source, help="Files, globs or a folder, in any format that is read.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", parser=_paths.file, help=".parquet, .csv, .tsv, .feather, .arrow or .npy")
+    ],
     dtype: Annotated[
         Literal["float32", "float64"] | None, typer.Option(help="Of the scaled columns; else as wide as they come.")
     ] = None,

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from onesigma._errors import ConfigError, OutputError
-from onesigma.cli._model import build_model, find_factory
+from onesigma.cli import _paths
+from onesigma.cli._model import build_model, fed, find_factory
 from onesigma.cli._out import write_repair
 from onesigma.cli._settings import settings, with_baseline
 from onesigma.cli._stats import report_stats
@@ -22,6 +23,7 @@ from onesigma.measure import SUFFIXES
 from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
 from onesigma.rules import Config
+from onesigma.workflows.asked import refuse_nothing
 from onesigma.workflows.audit import History, audited
 from onesigma.workflows.check import SAMPLE_ROWS, check_table, check_weights
 from onesigma.workflows.problem import Problem, problem_from_file
@@ -41,7 +43,10 @@ def check(
         ),
     ],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--data", parser=_paths.file, help="Table: Parquet, CSV, Arrow, NPY, JSON lines.", show_default=False
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Column to learn; without it there are no gradients.")] = None,
     task: Annotated[
@@ -49,7 +54,7 @@ def check(
         typer.Option(help="What the target is; text and up to 20 integers are classes unless said otherwise."),
     ] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Repair a copy, measure it again, and write it to --out.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for what --fix makes.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=_paths.file, help="Folder for what --fix makes.")] = None,
     norm: Annotated[
         Literal["before", "after"] | None,
         typer.Option(help="With --fix --unsafe-fixes: insert a BatchNorm before or after every nonlinearity."),
@@ -77,10 +82,15 @@ def check(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with a table \\[tool.onesigma].", show_default="the nearest pyproject.toml"),
+        typer.Option(
+            parser=_paths.file,
+            help="TOML file with a table \\[tool.onesigma].",
+            show_default="the nearest pyproject.toml",
+        ),
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option(help="File of accepted findings: only others are shown, and fail.")
+        Path | None,
+        typer.Option(parser=_paths.file, help="File of accepted findings: only others are shown, and fail."),
     ] = None,
     write_baseline: Annotated[
         bool, typer.Option("--write-baseline", help="Write today's findings to --baseline: accept them.")
@@ -88,7 +98,9 @@ def check(
     format: Annotated[Format, typer.Option(help="What is written to stdout.")] = "text",
     stats: Annotated[
         str | None,
-        typer.Option(help="Instead of a model: do these statistics (inputs.json, imagenet) fit the data?"),
+        typer.Option(
+            parser=_paths.source, help="Instead of a model: do these statistics (inputs.json, imagenet) fit the data?"
+        ),
     ] = None,
     applied: Annotated[
         bool, typer.Option("--applied", help="With --stats: they should have been applied to the data, once.")
@@ -144,6 +156,7 @@ def check(
     if data is None:
         raise ConfigError("--data is missing: the table to measure the model on, such as --data wine.csv.")
     _refuse_contradictions(fix=fix, out=out, norm=norm, unsafe_fixes=unsafe_fixes, audit=audit, truncated=truncated)
+    refuse_nothing(asked.select, asked.ignore, audit=audit is not None)
     find_factory(model)
     problem = problem_from_file(data, target=target, task=task)
     # The same command gives the same network, and so the same report.
@@ -151,21 +164,22 @@ def check(
     with History() if audit is not None else nullcontext() as history:
         network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
     done: Repair | None = None
-    if fix:
-        with Console(stderr=True).status("measure") as status:
-            done = repair(
-                network, problem, norm=norm, strip=unsafe_fixes, seed=seed, on_step=status.update,
-                source=str(data), **judging,
-            )  # fmt: skip
-        report = done.report
-    else:
-        report = check_table(network, problem, seed=seed, **judging)
-        if audit is not None:
-            sample = problem.sample(SAMPLE_ROWS, seed=seed).batch()
-            report = audited(
-                report, network, sample, recipe=audit, truncated=truncated, history=history,
-                select=asked.select, ignore=asked.ignore,
-            )  # fmt: skip
+    with fed(model, data=data, num_features=problem.num_features):
+        if fix:
+            with Console(stderr=True).status("measure") as status:
+                done = repair(
+                    network, problem, norm=norm, strip=unsafe_fixes, seed=seed, on_step=status.update,
+                    source=str(data), **judging,
+                )  # fmt: skip
+            report = done.report
+        else:
+            report = check_table(network, problem, seed=seed, **judging)
+            if audit is not None:
+                sample = problem.sample(SAMPLE_ROWS, seed=seed).batch()
+                report = audited(
+                    report, network, sample, recipe=audit, truncated=truncated, history=history,
+                    select=asked.select, ignore=asked.ignore,
+                )  # fmt: skip
     report = _described(report, model=model, data=data, problem=problem, seed=seed, fail_on=asked.fail_on)
     report = _accepting(report, asked, write=write_baseline)
     _show(report, format=format)

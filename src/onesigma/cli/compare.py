@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from onesigma._errors import ReportFileError
+from onesigma.cli import _paths
 from onesigma.report.compare import compare as compare_reports
 from onesigma.report.report import Report
 
@@ -14,8 +15,12 @@ __all__ = ["compare"]
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="Report as JSON: of the earlier state.", metavar="BEFORE")],
-    after: Annotated[Path, typer.Argument(help="Report as JSON: of the later state.", metavar="AFTER")],
+    before: Annotated[
+        Path, typer.Argument(parser=_paths.file, help="Report as JSON: of the earlier state.", metavar="BEFORE")
+    ],
+    after: Annotated[
+        Path, typer.Argument(parser=_paths.file, help="Report as JSON: of the later state.", metavar="AFTER")
+    ],
     format: Annotated[Literal["text", "json", "html"], typer.Option(help="What is written to stdout.")] = "text",
 ) -> None:
     """Tell which findings went, came and stayed between two reports, and what became of every layer's scale.

@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from onesigma.cli import _paths
 from onesigma.workflows.demo import STEPS, Act, acts, wine_table
 
 __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for report.html, report.json and wine.csv.")] = Path(
-        "onesigma-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(parser=_paths.file, help="Folder for report.html, report.json and wine.csv.")
+    ] = Path("onesigma-demo"),
     steps: Annotated[int, typer.Option(min=1, help="Training steps, each way.")] = STEPS,
 ) -> None:
     """Measure, judge, repair and train two deep networks on wine and digits, as torch leaves them and repaired.

@@ -11,7 +11,8 @@ from rich.table import Table
 from torch import nn
 
 from onesigma._errors import ModelError
-from onesigma.cli._model import build_model, find_factory
+from onesigma.cli import _paths
+from onesigma.cli._model import build_model, fed, find_factory
 from onesigma.cli._out import write_atomically
 from onesigma.model.edits import Edits
 from onesigma.norm.fold import fold_, save_folded
@@ -23,9 +24,13 @@ __all__ = ["fold"]
 
 def fold(
     model: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory.", metavar="MODEL")],
-    data: Annotated[Path, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")],
-    state: Annotated[Path, typer.Option("--state", help="The trained state dict: model.pt.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the folded weights go: folded.pt.")],
+    data: Annotated[
+        Path, typer.Option("--data", parser=_paths.file, help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")
+    ],
+    state: Annotated[Path, typer.Option("--state", parser=_paths.file, help="The trained state dict: model.pt.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", parser=_paths.file, help="Where the folded weights go: folded.pt.")
+    ],
     target: Annotated[str | None, typer.Option(help="Column that is no input.")] = None,
     rows: Annotated[int, typer.Option(help="Rows that the proof is made on.", min=1)] = SAMPLE_ROWS,
 ) -> None:
@@ -42,7 +47,8 @@ def fold(
     problem = problem_from_file(data, target=target)
     network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
     _load(network, state)
-    edits = fold_(network.eval(), problem.sample(rows, seed=0).inputs.float())
+    with fed(model, data=data, num_features=problem.num_features):
+        edits = fold_(network.eval(), problem.sample(rows, seed=0).inputs.float())
     write_atomically(out, lambda path: save_folded(network, edits, path=path))
     console = Console()
     console.print(_table(edits))

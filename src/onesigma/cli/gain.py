@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from onesigma._errors import ConfigError, GainError, OutputError
+from onesigma.cli import _paths
 from onesigma.cli._gain import record_of, table_of_all, table_of_one
 from onesigma.cli._model import find_factory
 from onesigma.numbers.activation_moments import activation_moments
@@ -25,7 +26,9 @@ def gain(
     convention: Annotated[
         str, typer.Option(help="second_moment (exact), std (mean taken out) or torch (its table).")
     ] = "second_moment",
-    plot: Annotated[Path | None, typer.Option(help="Draw the function and its maps into this SVG file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(parser=_paths.file, help="Draw the function and its maps into this SVG file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; infinities are null.")] = False,
 ) -> None:
     """Print the exact gain of an activation, and what the gain leaves out.
@@ -47,7 +50,14 @@ def gain(
         _print_all(convention, as_json=as_json)
         return
     function = find_factory(name) if ":" in name else name
-    number, moments = exact_gain(function, convention=_known(convention)), activation_moments(function)
+    try:
+        number, moments = exact_gain(function, convention=_known(convention)), activation_moments(function)
+    except GainError as error:
+        if not callable(function):
+            raise
+        raise GainError(
+            f"{str(error).rstrip('. ')}. If {name} makes a whole model, `onesigma check {name} --data …` measures it."
+        ) from error
     if plot is not None:
         _write(plot, maps_svg(curves(function)))
     if as_json:

@@ -3,14 +3,16 @@
 import math
 from pathlib import Path
 from typing import Annotated, Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from onesigma._errors import ConfigError
-from onesigma.cli._model import build_model, find_factory
+from onesigma._errors import ConfigError, ModelError, NoEffectWarning
+from onesigma.cli import _paths
+from onesigma.cli._model import build_model, fed, find_factory
 from onesigma.cli._out import write_atomically
 from onesigma.init.initialize import initialize_
 from onesigma.model.edits import Edits
@@ -22,8 +24,10 @@ __all__ = ["initialize"]
 
 def initialize(
     model: Annotated[str, typer.Argument(help="package.module:factory or file.py:factory.", metavar="MODEL")],
-    data: Annotated[Path, typer.Option("--data", help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the state dict goes: init.pt.")],
+    data: Annotated[
+        Path, typer.Option("--data", parser=_paths.file, help="Table: Parquet, CSV, Arrow, NPY, JSON lines.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", parser=_paths.file, help="Where the state dict goes: init.pt.")],
     target: Annotated[str | None, typer.Option(help="Column that is no input.")] = None,
     scheme: Annotated[
         str, typer.Option(help="unit, analytic, deep; kaiming, xavier, lecun, orthogonal; gpt2, llama, deepnorm, …")
@@ -53,7 +57,12 @@ def initialize(
     network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
     sample = problem.sample(SAMPLE_ROWS, seed=seed)
     choice: dict[str, Any] = {"where": _listed(where), "skip": _listed(skip), "head": head}
-    edits = initialize_(network, sample.inputs.float(), scheme=scheme, seed=seed, **choice)
+    with fed(model, data=data, num_features=problem.num_features), catch_warnings():
+        simplefilter("ignore", NoEffectWarning)  # what has no effect is an error here
+        edits = initialize_(network, sample.inputs.float(), scheme=scheme, seed=seed, **choice)
+    if not edits.applied:
+        why = "; ".join(dict.fromkeys(edit.reason for edit in edits)) or "it has no weights"
+        raise ModelError(f"MODEL {model!r}: no layer was set ({why}), so nothing is written; change --where or --skip.")
     write_atomically(out, lambda path: torch.save(network.state_dict(), path))
     console = Console()
     console.print(_table(edits))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from onesigma._errors import ConfigError, OnesigmaError
+from onesigma.cli import _paths
 from onesigma.inputs.loading import load
 from onesigma.inputs.scalers import ColumnScaler
 from onesigma.inputs.sinks import refuse_no_folder
@@ -17,8 +18,11 @@ __all__ = ["merge"]
 
 
 def merge(
-    files: Annotated[list[Path], typer.Argument(help="Files that `onesigma standardize` wrote, of the same columns.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File for the merged statistics.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(parser=_paths.file, help="Files that `onesigma standardize` wrote, of the same columns."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", parser=_paths.file, help="File for the merged statistics.")],
 ) -> None:
     """Merge statistics as if all rows had been measured at once: exact, in any order.
 

@@ -5,7 +5,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from onesigma.rules import RULES, Levels, Rule, Severity
+from onesigma.rules import AUDITED, RULES, Levels, Rule, Severity
 
 __all__ = ["rules", "table_of"]
 
@@ -18,7 +18,10 @@ def rules() -> None:
         onesigma rules
         onesigma explain INI201     # the page of one of them
     """
-    Console().print(table_of(tuple(RULES.values())))
+    table = table_of(tuple(RULES.values()))
+    for code, name in AUDITED.items():
+        table.add_row(code, name, "–", "–", "–", "With `check --audit RECIPE`: weights are not what the recipe says.")
+    Console().print(table)
 
 
 def table_of(chosen: tuple[Rule, ...]) -> Table:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from onesigma._errors import ConfigError
+from onesigma.cli import _paths
 from onesigma.cli._kept import refuse_own_source
 from onesigma.cli._progress import pass_bar
 from onesigma.inputs.condition import ColumnCondition, conditions_of
@@ -23,8 +24,11 @@ _MOST_ROWS = 60
 
 
 def standardize(
-    data: Annotated[list[str], typer.Argument(help="Files, globs or a folder: Parquet, CSV, Arrow, NPY, images, …")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="File for the statistics (JSON).")],
+    data: Annotated[
+        list[str],
+        typer.Argument(parser=_paths.source, help="Files, globs or a folder: Parquet, CSV, Arrow, NPY, images, …"),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", parser=_paths.file, help="File for the statistics (JSON).")],
     method: Annotated[
         Literal["standard", "minmax", "maxabs", "robust"], typer.Option(help="Mean and std, range, maximum, quartiles.")
     ] = "standard",

@@ -17,6 +17,7 @@ from onesigma.model.trace import Trace
 from onesigma.report.report import Report
 from onesigma.report.summary import Meta
 from onesigma.rules import RULES, SEVERITIES, Finding, Limits, judge, selected
+from onesigma.workflows.asked import refuse_nothing
 from onesigma.workflows.predicted import predicted_stds
 from onesigma.workflows.problem import Problem
 from onesigma.workflows.updates import MakeOptimizer, train_copy
@@ -68,7 +69,7 @@ def check(
     Raises:
         BatchError: There is no batch that the model can be fed with.
         CaptureError: The model or the loss raised; the message names the last call that ran.
-        ConfigError: An unknown code, limit or loss; or `steps` without an optimizer or a loss.
+        ConfigError: An unknown code, limit or loss; no rule left; or `steps` without an optimizer or a loss.
         ModelError: A state_dict without a tensor.
 
     Example:
@@ -78,6 +79,7 @@ def check(
         >>> report.findings[0].code, report.exit_code
         ('INP101', 1)
     """
+    refuse_nothing(select, ignore)
     judging: dict[str, Any] = {"select": select, "ignore": ignore, "limits": limits}
     if isinstance(model, Mapping) and not isinstance(model, nn.Module):
         return _judged_state(measure_state(model), **judging)
@@ -85,6 +87,19 @@ def check(
         raise BatchError("check: a model is measured on batches: check(model, (inputs, targets), loss=…).")
     if steps and optimizer is None:
         raise ConfigError("check: steps needs an optimizer=lambda params: torch.optim.Adam(params, lr=1e-3).")
+    return _judged(model, batches, loss=loss, optimizer=optimizer, steps=steps, judging=judging, predicted=predicted)
+
+
+def _judged(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    loss: Loss | str | None,
+    judging: dict[str, Any],
+    predicted: bool,
+    optimizer: MakeOptimizer | None = None,
+    steps: int = 0,
+) -> Report:
     held = list(iterate_batches(batches, limit=max(steps, 1)))
     trace = measure_contrasted(model, held[0], loss=loss)
     findings: tuple[Finding, ...] = ()
@@ -95,7 +110,7 @@ def check(
         findings = tuple(_later(finding, steps=steps) for finding in trained if finding.code in _OF_TRAINING)
     findings = (*judge(trace, **judging), *findings)
     theory = predicted_stds(model, held[0]) if predicted else {}
-    return Report(trace=trace, findings=findings, meta=_meta(select, limits), predicted=theory)
+    return Report(trace=trace, findings=findings, meta=_meta(judging), predicted=theory)
 
 
 def _later(finding: Finding, *, steps: int) -> Finding:
@@ -115,27 +130,28 @@ def check_weights(path: str | Path, **judging: Any) -> Report:
     Raises:
         SourceError: No such file, another format, a file that is damaged, or one that wants to run code.
         ModelError: It holds no tensor by name.
-        ConfigError: An unknown code or limit.
+        ConfigError: An unknown code or limit, or no rule left.
     """
+    refuse_nothing(judging.get("select", ()), judging.get("ignore", ()))
     return _judged_state(measure_state(load_weights(Path(path)), name=Path(path).name), **judging)
 
 
 def _judged_state(trace: Trace, **judging: Any) -> Report:
-    meta = _meta(judging.get("select", ()), judging.get("limits"))
-    return Report(trace=trace, findings=judge(trace, **judging), meta=meta)
+    return Report(trace=trace, findings=judge(trace, **judging), meta=_meta(judging))
 
 
 def check_table(model: nn.Module, problem: Problem, *, seed: int = 0, **judging: Any) -> Report:
     """`check` on at most 2048 rows of a table, drawn with `seed`; `judging` is `select`, `ignore` and `limits`."""
     batch = problem.sample(SAMPLE_ROWS, seed=seed).batch()
-    return check(model, batch, loss=problem.loss, predicted=True, **judging)
+    return _judged(model, batch, loss=problem.loss, judging=judging, predicted=True)
 
 
-def _meta(select: Sequence[str], limits: Limits | Mapping[Any, Any] | None) -> Meta:
+def _meta(judging: Mapping[str, Any]) -> Meta:
     """Versions, and the limits that the selected rules used where no layer has its own."""
+    limits = judging.get("limits")
     settings = limits if isinstance(limits, Limits) else Limits(limits)
     used = {}
-    for code in selected(select):
+    for code in selected(judging.get("select", ())):
         levels = settings.of(code, layer="", default=RULES[code].levels)
         sign = "<" if levels.below else ">"
         told = (f"{name} {sign} {limit:g}" for name in SEVERITIES if (limit := getattr(levels, name)) is not None)

@@ -9,7 +9,7 @@ from onesigma.report._words import number, percent
 from onesigma.report.groups import Group, groups_of
 from onesigma.report.html.histograms import BOUNDED
 from onesigma.report.markup import Html, tag
-from onesigma.report.rows import Row
+from onesigma.report.rows import Row, rows_of
 from onesigma.report.summary import plural
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def _advice(report: "Report", *, groups: Sequence[Group]) -> str:
 
 
 def _tiles(report: "Report", rows: Sequence[Row]) -> Iterator[Html]:
-    then = [row.before for row in rows if row.before]
+    # All layers of the earlier state: some may be gone by now.
+    then = rows_of(report.before) if report.before else ()
     yield from _tile("Pre-activation std", _span(rows, "preactivation"), before=_span(then, "preactivation"))
     yield from _tile("Gradient std, first : last hidden", _ratio(rows), before=_ratio(then))
     yield from _tile("Most saturated layer", _saturated(rows), before=_saturated(then))
