@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from onesigma.workflows.apply import apply
     from onesigma.workflows.check import check
     from onesigma.workflows.ranks import on_ranks
+    from onesigma.workflows.repair import Repair, repair
     from onesigma.workflows.standardize import standardize
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "OutputError",
     "PredictedRecord",
     "Prediction",
+    "Repair",
     "Report",
     "ReportFileError",
     "ScalerFileError",
@@ -81,6 +83,7 @@ __all__ = [
     "norm",
     "on_ranks",
     "predict",
+    "repair",
     "standardize",
 ]
 
@@ -98,6 +101,7 @@ import_when_asked(
         "Limits": "onesigma.rules",
         "PredictedRecord": "onesigma.model.prediction",
         "Prediction": "onesigma.model.prediction",
+        "Repair": "onesigma.workflows.repair",
         "Report": "onesigma.report.report",
         "Trace": "onesigma.model.trace",
         "activation_moments": "onesigma.numbers.activation_moments",
@@ -110,6 +114,7 @@ import_when_asked(
         "measure": "onesigma.measure.passes",
         "on_ranks": "onesigma.workflows.ranks",
         "predict": "onesigma.model.prediction",
+        "repair": "onesigma.workflows.repair",
         "standardize": "onesigma.workflows.standardize",
     },
     rooms=("init", "inputs", "norm"),

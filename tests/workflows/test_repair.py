@@ -1,5 +1,6 @@
 """`repair`: a step stays only if it helped, and the model that came in is as it was."""
 
+import pytest
 import torch
 from sklearn.datasets import load_wine
 from torch import nn
@@ -78,3 +79,93 @@ def test_a_table_without_a_target_is_checked_without_gradients() -> None:
     report = check_table(tanh_stack(depth=2), problem)
     assert report.trace.loss is None
     assert all(record.gradient is None for record in report.trace.records)
+
+
+TABLE = 300 * torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+
+
+def images(scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return scale * torch.rand(64, 3, 12, 12, generator=generator), torch.arange(64) % 5
+
+
+def convolutions() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1600, 5))
+
+
+def test_batches_of_images_are_standardized_by_channel_and_whole_takes_them_as_they_came() -> None:
+    x, y = images(255.0)
+    done = repair(convolutions(), (x, y), loss="cross_entropy")
+    assert len(done.scaler.columns_) == 3
+    assert done.report.edits.applied[0].action == "standardize 3 channels"
+    assert "to_module(axis=1)" in done.report.to_text()
+    torch.testing.assert_close(done.whole(x), done.model(done.scaler.to_module(axis=1)(x)))
+    assert done.report.exit_code == 0
+
+
+@pytest.mark.parametrize("inputs", [(TABLE, TABLE), TABLE[:, 0]])
+def test_inputs_that_cannot_be_standardized_are_left_and_the_edit_says_so(inputs) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
+
+        def forward(self, x, other=None):
+            return self.layers(x if x.dim() == 2 else x[:, None].expand(-1, 4))
+
+    done = repair(Net(), (inputs, torch.arange(64) % 2), loss="cross_entropy", select=["INP"])
+    assert done.scaler is None
+    (refused,) = (edit for edit in done.report.edits if edit.action == "standardize the inputs")
+    assert "scale it in the data" in refused.reason or "standardize each" in refused.reason
+
+
+def test_standardized_inputs_that_do_not_help_are_taken_back_with_words() -> None:
+    class Fixed(nn.Module):
+        """Suited to raw inputs by constants that no initialization draws."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            generator = torch.Generator().manual_seed(1)
+            self.register_buffer("mix", torch.randn(64, 8, generator=generator) / 8**0.5 / 1000)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, x):
+            return self.head(torch.tanh(nn.functional.linear(x, self.mix)))
+
+    model, x = Fixed(), 1000 * torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    done = repair(model, (x, torch.arange(256) % 3), loss="cross_entropy")
+    assert done.scaler is None
+    assert all(torch.equal(a, b) for a, b in zip(done.model.parameters(), model.parameters(), strict=True))
+    assert not done.report.edits.applied
+    assert done.report.findings == done.report.before.findings
+    assert done.report.edits[0].reason.startswith("undone: measured again")
+
+
+def test_stale_running_statistics_are_calibrated() -> None:
+    model = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2)).eval()
+    with torch.no_grad():
+        model[1].running_mean.fill_(50.0)
+        model[1].num_batches_tracked.fill_(100)
+    x = torch.randn(512, 6, generator=torch.Generator().manual_seed(0))
+    done = repair(model, (x, torch.arange(512) % 2), loss="cross_entropy", select=["NRM602"])
+    assert [finding.code for finding in done.report.before.findings] == ["NRM602"]
+    assert done.report.exit_code == 0
+    assert torch.equal(done.model[0].weight, model[0].weight)
+
+
+def test_every_code_that_stays_is_told_with_what_is_left_to_do() -> None:
+    softmaxed = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 5), nn.Softmax(1))
+    x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    done = repair(softmaxed, (x, torch.arange(256) % 5), loss="cross_entropy", select=["LOS705"])
+    (edit,) = done.report.edits
+    assert (edit.action, edit.applied) == ("mend LOS705", False)
+    assert edit.reason.startswith("no automatic fix; by hand: ")
+
+
+def test_a_healthy_model_is_left_alone() -> None:
+    x, y = images(1.0)
+    done = repair(convolutions(), (x, y), loss="cross_entropy", select=["NUM", "STR"])
+    assert not done.report.edits
+    assert done.whole is done.model

@@ -102,10 +102,13 @@ def _lines(edits: Edits) -> Iterator[str]:
         word = edit.action.partition(" ")[0]
         if word == "standardize":
             yield "scaler = onesigma.standardize(data)  # the training set's statistics"
-            yield "model = nn.Sequential(scaler.to_module(), model)"
+            axis = "axis=1" if edit.action.endswith("channels") else ""
+            yield f"model = nn.Sequential(scaler.to_module({axis}), model)"
         elif word == "insert":
             yield "onesigma.norm.insert_(model, batches)"
         elif word == "remove":
             yield "onesigma.norm.strip_biases_(model, batches)"
+        elif word == "calibrate":
+            yield "onesigma.norm.calibrate_(model, batches)"
         elif word in ("draw", "scale"):
             yield "onesigma.initialize_(model, batches)"
