@@ -285,6 +285,7 @@ def repaired(*, depth: int = 20, width: int = 64) -> Report:
         fix="",
     )
     predicted = {record.name: 1.0 for record in trace.records if record.op == "linear"}
+    gradients = {record.name: 0.9 * record.gradient.rms for record in trace.records if record.gradient}
     return Report(
         trace=trace,
         findings=(note,),
@@ -293,4 +294,5 @@ def repaired(*, depth: int = 20, width: int = 64) -> Report:
         meta=META,
         curves=curves,
         predicted=predicted,
+        predicted_gradients=gradients,
     )

@@ -81,7 +81,8 @@ def test_a_row_is_a_call_with_the_nonlinearity_that_reads_it_and_its_state_befor
     assert first.before is not None
     assert first.before.preactivation is not None
     assert first.before.preactivation.std == 40.0
-    assert first.predicted == 1.0
+    assert (first.predicted, first.predicted_gradient) == (1.0, 0.02)
+    assert (last.predicted, last.predicted_gradient) == (None, None)
 
 
 def test_groups_put_the_cause_first_and_the_worst_on_top() -> None:

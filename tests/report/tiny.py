@@ -40,6 +40,7 @@ def tiny(*, std: float = 0.05, name: str = "net.0", everywhere: bool = False) ->
         meta=META,
         curves={"before": (2.0, 1.5), "after": (1.1, 0.25)},
         predicted={name: 1.0},
+        predicted_gradients={name: 0.02},
     )
     return _renamed(report, name=name) if everywhere else report
 

@@ -47,6 +47,7 @@ class Document:
         edits: What was changed, or why it was not.
         curves: Losses of trainings, by name.
         predicted: Predicted std of a layer's result, by the layer's name.
+        predicted_gradients: Predicted rms of the gradient at a layer's result, from the output's as measured.
         before: The report of the state before the edits; null without.
     """
 
@@ -66,6 +67,7 @@ class Document:
     edits: tuple[Edit, ...]
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     predicted: Mapping[str, float] = field(default_factory=dict)
+    predicted_gradients: Mapping[str, float] = field(default_factory=dict)
     before: "Document | None" = None
 
 
@@ -138,6 +140,7 @@ def _document(report: "Report") -> Document:
         edits=report.edits.items,
         curves=report.curves,
         predicted=report.predicted,
+        predicted_gradients=report.predicted_gradients,
         before=None if report.before is None else _document(report.before),
     )
 
@@ -161,6 +164,7 @@ def _report(document: Document, *, cls: type[AnyReport]) -> AnyReport:
         meta=document.meta,
         curves=document.curves,
         predicted=document.predicted,
+        predicted_gradients=document.predicted_gradients,
         fail_on=document.fail_on,
     )
 

@@ -31,6 +31,7 @@ class Report:
         meta: Where all this came from.
         curves: Losses of trainings, by name.
         predicted: Predicted std of a call's result, by the name of the call.
+        predicted_gradients: Predicted rms of the gradient at a call's result, likewise.
         fail_on: The least severity that makes the exit code 1.
 
     Example:
@@ -48,6 +49,7 @@ class Report:
     meta: Meta = field(default_factory=Meta)
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     predicted: Mapping[str, float] = field(default_factory=dict)
+    predicted_gradients: Mapping[str, float] = field(default_factory=dict)
     fail_on: FailOn = "warning"
 
     @property

@@ -27,6 +27,7 @@ class Row:
         before: The row as it was before the edits, or None.
         findings: What was found at either call.
         predicted: The std that theory gives the pre-activation, or None.
+        predicted_gradient: The rms that theory gives the gradient at the pre-activation, or None.
     """
 
     record: Record
@@ -34,6 +35,7 @@ class Row:
     before: "Row | None" = None
     findings: tuple[Finding, ...] = ()
     predicted: float | None = None
+    predicted_gradient: float | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +83,12 @@ class Row:
 
 def rows_of(report: "Report") -> tuple[Row, ...]:
     """The rows of a report, in execution order, each beside its state before the edits."""
-    rows = _located(_rows(report.trace), findings=report.findings, predicted=report.predicted)
+    rows = [
+        replace(
+            row, predicted=report.predicted.get(row.name), predicted_gradient=report.predicted_gradients.get(row.name)
+        )
+        for row in _located(_rows(report.trace), findings=report.findings)
+    ]
     if report.before is None:
         return tuple(rows)
     before = {_key(row): row for row in rows_of(report.before)}
@@ -121,16 +128,14 @@ def _source(record: Record, *, records: Mapping[int, Record]) -> Record | None:
     return source
 
 
-def _located(rows: Iterable[Row], *, findings: Iterable[Finding], predicted: Mapping[str, float]) -> list[Row]:
+def _located(rows: Iterable[Row], *, findings: Iterable[Finding]) -> Iterator[Row]:
     places: dict[object, list[Finding]] = {}
     for finding in findings:
         # A finding of a rule names its call by index; one from elsewhere by layer and call.
         places.setdefault(finding.index if finding.index >= 0 else (finding.layer, finding.call), []).append(finding)
-    located = []
     for row in rows:
-        found = [finding for place in _places(row) for finding in places.get(place, ())]
-        located.append(replace(row, findings=tuple(found), predicted=predicted.get(row.name)))
-    return located
+        found = (finding for place in _places(row) for finding in places.get(place, ()))
+        yield replace(row, findings=tuple(found))
 
 
 def _places(row: Row) -> Iterator[object]:

@@ -18,7 +18,7 @@ from onesigma.report.report import Report
 from onesigma.report.summary import Meta
 from onesigma.rules import RULES, SEVERITIES, Finding, Limits, judge, selected
 from onesigma.workflows.asked import refuse_nothing
-from onesigma.workflows.predicted import predicted_stds
+from onesigma.workflows.predicted import Theory, theory_of
 from onesigma.workflows.problem import Problem
 from onesigma.workflows.updates import MakeOptimizer, train_copy
 
@@ -109,8 +109,14 @@ def _judged(
         trained = judge(measure(updates.model, held[0], loss=loss), **judging)
         findings = tuple(_later(finding, steps=steps) for finding in trained if finding.code in _OF_TRAINING)
     findings = (*judge(trace, **judging), *findings)
-    theory = predicted_stds(model, held[0]) if predicted else {}
-    return Report(trace=trace, findings=findings, meta=_meta(judging), predicted=theory)
+    theory = theory_of(model, held[0], trace) if predicted else Theory()
+    return Report(
+        trace=trace,
+        findings=findings,
+        meta=_meta(judging),
+        predicted=theory.stds,
+        predicted_gradients=theory.gradients,
+    )
 
 
 def _later(finding: Finding, *, steps: int) -> Finding:

@@ -21,7 +21,7 @@ from onesigma.report.report import Report
 from onesigma.rules import Finding
 from onesigma.workflows.check import SAMPLE_ROWS, check
 from onesigma.workflows.feed import Feed, feed_of
-from onesigma.workflows.predicted import predicted_stds
+from onesigma.workflows.predicted import theory_of
 from onesigma.workflows.problem import Problem
 from onesigma.workflows.updates import MakeOptimizer
 
@@ -124,8 +124,10 @@ def repair(
     if norm is None:
         state.settle(before)
     edits = state.edits + Edits(tuple(_left(state.report, strip=strip)))
-    theory = predicted_stds(state.model, first_batch(state.feed.batches))
-    report = replace(state.report, before=before, edits=edits, predicted=theory)
+    theory = theory_of(state.model, first_batch(state.feed.batches), state.report.trace)
+    report = replace(
+        state.report, before=before, edits=edits, predicted=theory.stds, predicted_gradients=theory.gradients
+    )
     return Repair(state.model, state.scaler, report, state.whole)
 
 

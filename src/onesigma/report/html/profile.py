@@ -66,6 +66,7 @@ def _legend(rows: Sequence[Row], *, compared: bool) -> Html:
     words += [("grad", "gradient")] if any(row.gradient for row in rows) else []
     words += [("old", "as it was before")] if compared else []
     words += [("plan", "predicted")] if any(row.predicted for row in rows) else []
+    words += [("plan dashed", "predicted gradient")] if any(row.predicted_gradient for row in rows) else []
     return tag("ul", [tag("li", tag("i", class_=f"key {key}"), word) for key, word in words], class_="legend")
 
 
@@ -116,12 +117,15 @@ def _forward(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, frame: 
 
 def _backward(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, frame: Frame) -> Iterator[Child]:
     now, then = _stds(rows, "gradient"), _stds([row.before for row in rows], "gradient")
-    seen = _positive(now, then)
+    planned = [row.predicted_gradient for row in rows]
+    seen = _positive(now, then, planned)
     middle = seen[-1] if seen else 1.0
     y = log_axis(seen, start=bottom, end=top, least=(middle, middle))
     yield _grid(y, frame=frame, title="backward: std of the gradient")
     yield _series(then, x=x, y=y, name="old", radius=1.8)
     yield _series(now, x=x, y=y, name="grad", radius=2.8)
+    held = [(x(i), y(rms)) for i, rms in enumerate(planned) if rms is not None and rms > 0 and y.holds(rms)]
+    yield line(held, class_="plan dashed") if held else None
 
 
 def _stds(rows: Sequence[Row | None], part: str) -> list[float | None]:
@@ -193,7 +197,12 @@ def _columns(rows: Sequence[Row], *, x: Axis, top: float, bottom: float, titled:
 
 
 def _told(row: Row, *, number_: int) -> str:
-    facts = [("pre-activation", row.preactivation), ("activation", row.activated), ("gradient", row.gradient)]
-    told = ", ".join(f"{word} {number(signal.std)}" for word, signal in facts if signal)
+    facts = [
+        ("pre-activation", row.preactivation, row.predicted),
+        ("activation", row.activated, None),
+        ("gradient", row.gradient, row.predicted_gradient),
+    ]
+    planned = {word: f" (predicted {number(std)})" for word, _, std in facts if std is not None}
+    told = ", ".join(f"{word} {number(signal.std)}{planned.get(word, '')}" for word, signal, _ in facts if signal)
     before = f" (before: {number(row.before.preactivation.std)})" if row.before and row.before.preactivation else ""
     return f"{number_}. {row.name}: {told}{before}"

@@ -11,15 +11,17 @@ from onesigma.report.svg import Axis, area, line, points, svg
 
 __all__ = ["sparkline", "table"]
 
-# What to read, how to write it, and the heading; the attributes are those of `Row`.
+# Heading, where to read, and how to write it: an attribute of a part of a `Row`, or of the row itself.
 COLUMNS: tuple[tuple[str, str, str, Callable[[float | None], str]], ...] = (
     ("pre-act. std", "preactivation", "std", number),
+    ("predicted std", "", "predicted", number),
     ("act. std", "activated", "std", number),
     ("sample std", "result", "sample_std", number),
     ("correlation", "result", "correlation", decimal),
     ("saturated", "activity", "saturated", percent),
     ("dead", "activity", "dead_units", percent),
     ("gradient std", "gradient", "std", number),
+    ("predicted gradient", "", "predicted_gradient", number),
 )
 BINS = 24
 CAPTION = "Layers in the order of execution. A heading sorts by its column."
@@ -66,14 +68,15 @@ def _row(row: Row, *, place: int, columns: Sequence[tuple[str, str, str, Callabl
 def _number(row: Row, part: str, attribute: str, *, word: Callable[[float | None], str]) -> Html:
     value = _value(row, part, attribute)
     now = word(value)
-    then = word(_value(row.before, part, attribute)) if row.before else now
+    was = _value(row.before, part, attribute) if row.before else None
+    then = word(was) if row.before and (part or was is not None) else now
     # Sorting goes by the value after; what is not there, or is no number, goes to the end.
     key = f"{value:.6g}" if value is not None and math.isfinite(value) else None
     return tag("td", now, tag("s", f"was {then}") if then != now else None, class_="n", data_v=key)
 
 
 def _value(row: Row, part: str, attribute: str) -> float | None:
-    value: float | None = getattr(getattr(row, part), attribute, None)
+    value: float | None = getattr(getattr(row, part) if part else row, attribute, None)
     return value
 
 
