@@ -7,13 +7,13 @@ import typer
 __all__ = ["file", "source"]
 
 
-def file(name: str) -> Path:
+def file(name: str | Path) -> Path:  # a default comes here, too
     """The path of this name.
 
     Raises:
         typer.BadParameter: There is no name.
     """
-    return Path(source(name))
+    return Path(source(str(name)))
 
 
 def source(name: str) -> str:

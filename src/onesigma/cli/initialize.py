@@ -47,7 +47,7 @@ def initialize(
 
         onesigma initialize my_model.py:build --data wine.csv --target quality -o init.pt
         onesigma initialize my_model.py:build --data wine.csv -o init.pt --skip head --seed 7
-        onesigma initialize my_model.py:build --data wine.csv -o init.pt --scheme kaiming --where Conv2d
+        onesigma initialize my_model.py:build --data wine.csv -o init.pt --scheme kaiming --where Linear
     """
     if head is not None and not 0 <= head < math.inf:
         raise ConfigError(f"--head: wanted a factor of 0 or more, got {head:g}; 0.1 starts near log C.")
