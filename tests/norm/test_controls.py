@@ -187,6 +187,34 @@ def test_controls_nest_in_any_order_and_leave_nothing(names: tuple[str, str]) ->
     assert all(bool(buffer.isfinite().all()) for buffer in model.buffers())
 
 
+class Interrupted(nn.BatchNorm1d):
+    """Ctrl-C comes while it runs for the second time."""
+
+    runs = 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.runs += 1
+        if self.runs == 2:
+            raise KeyboardInterrupt
+        return super().forward(input)
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(CONTROLS, 2)) + [(name, name) for name in CONTROLS])
+def test_nothing_of_controls_stays_after_ctrl_c(names: tuple[str, str]) -> None:
+    """Torch calls no forward hook then, not even those that it always calls."""
+    model = nn.Sequential(nn.Linear(3, 4), Interrupted(4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    buffers, modes = dict(model[1]._buffers), torch.overrides._get_current_function_mode_stack()
+    with pytest.raises(KeyboardInterrupt), ExitStack() as stack:
+        for name in names:
+            stack.enter_context(CONTROLS[name](model, optimizer))
+        model(seeded(8, 3))
+        model(seeded(8, 3))
+    assert all(model[1]._buffers[name] is value for name, value in buffers.items())
+    assert not (model[1]._forward_hooks or model[1]._forward_pre_hooks or model._forward_hooks)
+    assert torch.overrides._get_current_function_mode_stack() == modes
+
+
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_copy_made_meanwhile_is_free_of_the_control(name: str) -> None:
     model, x, fresh = net(), seeded(8, 3), net()

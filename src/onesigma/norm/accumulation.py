@@ -114,6 +114,8 @@ def _watched(norm: BatchNorm, add: Callable[[Tensor], None]) -> Callable[[], Non
     def remove() -> None:
         for step in steps:
             step()
+        while seeing:  # torch calls no hook after Ctrl-C
+            seeing.pop().close()
 
     return remove
 

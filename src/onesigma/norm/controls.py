@@ -184,6 +184,9 @@ def lent(norm: BatchNorm, *, outermost: bool = False) -> Callable[[], None]:
     def remove() -> None:
         for handle in handles:
             handle.remove()
+        if saved:  # torch calls no hook after Ctrl-C
+            norm._buffers.update({name: value for name, value in saved[0].items() if not hasattr(value, "is_lent")})
+            saved.clear()
 
     return remove
 
