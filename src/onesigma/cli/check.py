@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -142,7 +142,7 @@ def check(
     asked = settings(
         config=config, select=select, ignore=ignore, limits=limit or (), fail_on=fail_on, baseline=baseline
     )
-    judging = {"select": asked.select, "ignore": asked.ignore, "limits": asked.limits}
+    judging: dict[str, Any] = {"select": asked.select, "ignore": asked.ignore, "limits": asked.limits}
     if Path(model).suffix.lower() in SUFFIXES:
         if data is not None or fix:
             raise ConfigError(
