@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from onesigma._errors import SourceError
-from onesigma.inputs.sources.source import BLOCK_BYTES, FileState, Source
+from onesigma.inputs.sources.source import BLOCK_BYTES, WIDE_BYTES, WIDE_ROWS, FileState, Source
 
 __all__ = ["Checkpoint", "Position", "Saved"]
 
@@ -56,7 +56,8 @@ class Checkpoint:
         if not source.states:
             raise SourceError(f"{source.description}: only a pass over files can be resumed; leave out checkpoint=.")
         cut = [[shard.name, shard.num_rows] for shard in source.shards]
-        task = [_SCHEMA, statistic, source.names, [str(kind) for kind in source.types], cut, BLOCK_BYTES]
+        sizes = (BLOCK_BYTES, WIDE_ROWS, WIDE_BYTES)
+        task = [_SCHEMA, statistic, source.names, [str(kind) for kind in source.types], cut, sizes]
         digest = hashlib.sha256(json.dumps(task).encode()).hexdigest()
         return cls(path=Path(path), files=source.states, task=digest)
 

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from onesigma._errors import SourceError
 from onesigma.numbers.arrays import Flat, flatten
 from onesigma.numbers.axes import Axes, axis_names, kept_axes, kept_columns
+from onesigma.numbers.cells import Cell, Cells, PlainCells, added_cells
 from onesigma.numbers.histogram import histograms
 from onesigma.numbers.moments import Moments
 from onesigma.numbers.packed import Packer, merged_records, named_records, table_bytes
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Columns"]
-
-
-class _Cell(NamedTuple):
-    """One column of a tally that nobody has read yet."""
-
-    tally: int
-    column: int
-    kind: str
-    divisor: int
-    nulls: int
 
 
 class Columns(Mapping[str, Moments]):
@@ -50,14 +41,14 @@ class Columns(Mapping[str, Moments]):
     __slots__ = ("_cells", "_read", "_tallies")
 
     def __init__(self, moments: Mapping[str, Moments]) -> None:
-        self._cells: dict[str, Moments | _Cell] = dict(moments)
+        self._cells: Cells = dict(moments)
         self._read: dict[str, Moments] = {}
         self._tallies: tuple[Tally, ...] = ()
 
     @classmethod
     def zero(cls, names: Iterable[str]) -> Self:
         """The moments of a table without rows."""
-        return cls({name: Moments.zero() for name in names})
+        return cls(dict.fromkeys(names, Moments.zero()))
 
     @classmethod
     def of(cls, table: Any, names: Iterable[str] | None = None, *, weights: Any = None) -> Self:
@@ -114,40 +105,37 @@ class Columns(Mapping[str, Moments]):
         if not chosen or not is_plain(array):
             flat = (column for table in tables for column in table.T)
             return cls._of_columns(dict(zip(chosen, flat, strict=True)), None)
-        cells = {name: _Cell(0, column, _kind(array), 1, 0) for column, name in enumerate(chosen)}
-        return cls._of_cells(cells, (Tally.of(tables),))
+        return cls._of_cells(PlainCells(tuple(chosen), kind=_kind(array)), (Tally.of(tables),))
 
     @classmethod
     def _of_table(cls, table: np.ndarray, names: list[str]) -> Self:
-        cells = {name: _Cell(0, column, _kind(table), 1, 0) for column, name in enumerate(names)}
-        return cls._of_cells(cells, (Tally.of([table]),) if names else ())
+        return cls._of_cells(PlainCells(tuple(names), kind=_kind(table)), (Tally.of([table]),) if names else ())
 
     @classmethod
     def _of_tensor(cls, table: "torch.Tensor", names: list[str]) -> Self:
         from onesigma.numbers.device import tally_of_tensor  # computes with torch, which is there with the tensor
 
-        cells = {name: _Cell(0, column, "number", 1, 0) for column, name in enumerate(names)}
-        return cls._of_cells(cells, (tally_of_tensor(table),) if names else ())
+        return cls._of_cells(PlainCells(tuple(names), kind="number"), (tally_of_tensor(table),) if names else ())
 
     @classmethod
     def _of_columns(cls, columns: Mapping[str, Any], weights: Any) -> Self:
         """Columns of one dtype share a tally; weighted ones and Python objects stand alone."""
         flats = {name: _flat(name, column, weights) for name, column in columns.items()}
         groups: dict[np.dtype[Any], list[np.ndarray]] = {}
-        cells: dict[str, Moments | _Cell] = {}
+        cells: dict[str, Moments | Cell] = {}
         for name, flat in flats.items():
             if weights is not None or flat.values.dtype.kind == "O" or flat.kind == "any":
                 cells[name] = Moments.of_flat(flat)
                 continue
             group = groups.setdefault(flat.values.dtype, [])
-            cells[name] = _Cell(list(groups).index(flat.values.dtype), len(group), flat.kind, flat.divisor, flat.nulls)
+            cells[name] = Cell(list(groups).index(flat.values.dtype), len(group), flat.kind, flat.divisor, flat.nulls)
             group.append(flat.values.reshape(-1, 1))
         return cls._of_cells(cells, tuple(map(Tally.of, groups.values())))
 
     @classmethod
-    def _of_cells(cls, cells: Mapping[str, Moments | _Cell], tallies: tuple[Tally, ...]) -> Self:
+    def _of_cells(cls, cells: Cells, tallies: tuple[Tally, ...]) -> Self:
         columns = cls({})
-        columns._cells, columns._tallies = dict(cells), tallies
+        columns._cells, columns._tallies = cells, tallies
         return columns
 
     def merge(self, other: Self) -> Self:
@@ -157,11 +145,12 @@ class Columns(Mapping[str, Moments]):
             SourceError: The names differ, or a column's kinds do.
         """
         self._check_names(other)
-        cells = _added_all(self._cells, other._cells)
-        if _alike(self._tallies, other._tallies) and None not in cells.values():
+        cells = added_cells(self._cells, other._cells) if _alike(self._tallies, other._tallies) else None
+        if cells is not None:
             tallies = tuple(left.merge(right) for left, right in zip(self._tallies, other._tallies, strict=True))
-            return self._of_cells(cells, tallies)  # type: ignore[arg-type]  # none of them is None
-        if all(isinstance(cell, Moments) and cell == Moments.zero() for cell in self._cells.values()):
+            return self._of_cells(cells, tallies)
+        zero = Moments.zero()
+        if all(isinstance(cell, Moments) and cell == zero for cell in self._cells.values()):
             return other.select(self)
         return type(self)({name: moments.merge(other[name]) for name, moments in self.items()})
 
@@ -185,6 +174,8 @@ class Columns(Mapping[str, Moments]):
             SourceError: A name is none of the columns.
         """
         chosen = list(names)
+        if chosen == list(self._cells):
+            return self
         check_known(chosen, self._cells)
         return self._of_cells({name: self._cells[name] for name in chosen}, self._tallies)
 
@@ -194,7 +185,7 @@ class Columns(Mapping[str, Moments]):
         records = (self._record(name, cell, packers) for name, cell in self._cells.items())
         return table_bytes(list(map(str.encode, self)), list(records))
 
-    def _record(self, name: str, cell: Moments | _Cell, packers: Sequence[Packer]) -> bytes:
+    def _record(self, name: str, cell: Moments | Cell, packers: Sequence[Packer]) -> bytes:
         if isinstance(cell, Moments) or cell.divisor != 1:
             return self[name].to_bytes()
         return packers[cell.tally].record(cell.column, kind=cell.kind, nulls=cell.nulls)
@@ -271,7 +262,7 @@ class Columns(Mapping[str, Moments]):
         return f"Columns({', '.join(map(repr, self))})"
 
     def _check_names(self, other: Self) -> None:
-        if self._cells.keys() != other._cells.keys():  # those of a `Mapping` are compared one by one, in Python
+        if list(self) != list(other) and set(self) != set(other):  # what `keys()` would do goes name by name
             missing, extra = sorted(self.keys() - other.keys()), sorted(other.keys() - self.keys())
             raise SourceError(f"merge: the columns differ; missing: {missing}, not expected: {extra}.")
 
@@ -290,21 +281,3 @@ def _flat(name: str, column: Any, weights: Any) -> Flat:
 def _alike(left: tuple[Tally, ...], right: tuple[Tally, ...]) -> bool:
     """Whether tallies add up, array by array."""
     return [(one.layout, len(one.finite)) for one in left] == [(one.layout, len(one.finite)) for one in right]
-
-
-def _added_all(
-    left: Mapping[str, Moments | _Cell], right: Mapping[str, Moments | _Cell]
-) -> Mapping[str, Moments | _Cell | None]:
-    """The cells of both; cells that add nothing to one another stay as they are."""
-    if left == right and all(isinstance(cell, _Cell) and not cell.nulls for cell in left.values()):
-        return left
-    return {name: _added(cell, right[name]) for name, cell in left.items()}
-
-
-def _added(left: Moments | _Cell, right: Moments | _Cell) -> Moments | _Cell | None:
-    """The cell of both, or None where they do not stand at the same place of the same kind of tally."""
-    if isinstance(left, Moments) and isinstance(right, Moments):
-        return left.merge(right)
-    if isinstance(left, _Cell) and isinstance(right, _Cell) and left[:4] == right[:4]:
-        return left._replace(nulls=left.nulls + right.nulls)
-    return None

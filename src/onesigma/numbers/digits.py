@@ -8,7 +8,7 @@ import numpy as np
 
 from onesigma.numbers.kernel import PADDING, Array, compiled
 
-__all__ = ["State", "add_integers", "add_lanes", "carry", "deposit", "digits_value"]
+__all__ = ["State", "add_digits", "add_integers", "add_lanes", "carry", "deposit", "digits_value"]
 
 _LOW = np.int64(0xFFFFFFFF)
 
@@ -65,6 +65,18 @@ def carry(digits: Array) -> None:
         for i in range(row.size - 1):
             row[i + 1] += row[i] >> 32
             row[i] &= _LOW
+
+
+@compiled
+def add_digits(digits: Array, others: Array) -> None:
+    """Add others to digits, row by row, and `carry`, in one go through memory."""
+    for c in range(len(digits)):
+        over, last = 0, digits.shape[1] - 1
+        for i in range(last):
+            digit = digits[c, i] + others[c, i] + over
+            digits[c, i] = digit & _LOW
+            over = digit >> 32
+        digits[c, last] += others[c, last] + over
 
 
 @compiled

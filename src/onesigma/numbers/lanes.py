@@ -8,7 +8,7 @@ import numpy as np
 from onesigma.numbers.digits import State, deposit
 from onesigma.numbers.kernel import PADDING, REACH, SUMS, Array, compiled
 
-__all__ = ["Lanes", "empty", "new_lanes", "settle"]
+__all__ = ["Lanes", "aim", "empty", "new_lanes", "settle"]
 
 
 class Lanes(NamedTuple):
@@ -85,29 +85,48 @@ def settle(lanes: Lanes, pending: Array, limits: tuple[int, int], state: State) 
         for j in range(count):
             unit = inverse[j] * finest if k < 2 else inverse[j] * inverse[j] * finest
             pockets[k, j] += int(sums[k, j] * unit) if kept[j] else 0
-    left = 0
+    left, bits = 0, bounds.view(np.int64)
     for j in range(count):
         pending[j] &= not kept[j]
         if pending[j]:
             left += 1
-            _regrid(lanes, j, limits, state)
+            grid = _wanted(lanes, bits, j, limits)
+            if grid != lanes.grid[j]:
+                _deposit_pocket(lanes, j, state)
+                _set_grid(lanes, j, grid)
     return left
 
 
 @compiled
-def _regrid(lanes: Lanes, j: int, limits: tuple[int, int], state: State) -> None:
-    """Set a lane's grid to what its last scan asks for."""
-    bounds = lanes.bounds
-    top = max(-bounds[0, j], bounds[1, j])
-    if not 0.0 < top < np.inf:
-        return
+def aim(lanes: Lanes, limits: tuple[int, int]) -> None:
+    """Set the grids of lanes that hold nothing yet to what a scan of the first rows asks for; `limits` as `settle`."""
+    bits = lanes.bounds.view(np.int64)
+    for j in range(lanes.column.size):
+        _set_grid(lanes, j, _wanted(lanes, bits, j, limits))
+
+
+@compiled
+def _wanted(lanes: Lanes, bits: Array, j: int, limits: tuple[int, int]) -> int:
+    """The grid that a lane's last scan asks for, if that is within reach; else the one it has."""
+    low, high = lanes.bounds[0, j], lanes.bounds[1, j]
+    top = max(-low, high)
     spread, smallest = limits[0], limits[1] - lanes.shift[j]
-    need = max(math.frexp(top)[1] - 1, smallest)
-    bottom = max(math.frexp(bounds[2, j])[1] - 1, smallest)
-    if abs(need) < REACH and need - bottom <= spread:
-        _deposit_pocket(lanes, j, state)
-        lanes.grid[j] = min(need + 1, bottom + spread)  # one more than needed, so that the next block fits as well
-        lanes.sigma[j] = math.ldexp(1.5, lanes.grid[j] + 32)
+    need = max(_exponent(bits[1, j] if high > -low else bits[0, j]), smallest)
+    bottom = max(_exponent(bits[2, j]), smallest)
+    within = (0.0 < top < np.inf) & (abs(need) < REACH) & (need - bottom <= spread)
+    return int(min(need + 1, bottom + spread)) if within else int(lanes.grid[j])  # one more, for the next block
+
+
+@compiled
+def _exponent(bits: int) -> int:
+    """E of a double 2^E · 1.…, from its bits (`frexp` is a call); −1023 of all subnormal ones."""
+    return ((bits >> 52) & 0x7FF) - 1023
+
+
+@compiled
+def _set_grid(lanes: Lanes, j: int, grid: int) -> None:
+    lanes.grid[j] = grid
+    lanes.sigma.view(np.int64)[j] = ((grid + 32 + 1023) << 52) | (1 << 51)  # 1.5 · 2^(grid + 32)
 
 
 @compiled

@@ -7,16 +7,15 @@ from numba.extending import overload
 
 from onesigma.numbers.digits import State, add_lanes
 from onesigma.numbers.kernel import ROWS, STEP, Array, compiled
-from onesigma.numbers.lanes import Lanes, settle
+from onesigma.numbers.lanes import Lanes, aim, settle
 from onesigma.numbers.scans import scan_doubles, scan_floats
 
-__all__ = ["FEW", "FIRST", "sweep"]
+__all__ = ["FEW", "sweep"]
 
 FEW = 32
 """Lanes that are added one by one sooner than as a block."""
 
-FIRST = 32
-"""Rows of the first block, which is scanned twice: it sets the grids."""
+_FIRST = 32  # rows that are scanned ahead, to aim the grids of the first block
 
 
 def _scan(view: Any, rows: Any, part: Any, work: Any, bounds: Any) -> Any:
@@ -64,8 +63,12 @@ def sweep(
         limits: Spread of exponents that a scan holds, and the smallest exponent of a normal number.
         state: Where sums go.
     """
+    ahead = min(_FIRST, len(view)) // STEP * STEP
+    if start == 0 and ahead:
+        _scan(view, (0, ahead), part, work, bounds)
+        aim(work, limits)
     while start < len(view):
-        stop = min(start + ROWS if start else FIRST, len(view))
+        stop = min(start + ROWS, len(view))
         whole = stop - (stop - start) % STEP
         pending[:] = whole > start
         left = pending.size if whole > start else 0

@@ -10,17 +10,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from onesigma.numbers.digits import State, add_integers, add_lanes, carry, digits_value
+from onesigma.numbers.digits import State, add_digits, add_integers, add_lanes, carry, digits_value
 from onesigma.numbers.kernel import LANES, PADDING, REACH, ROWS, STEP, TILE, Array
 from onesigma.numbers.lanes import Lanes, empty, new_lanes, settle
 from onesigma.numbers.scans import clean, scan_doubles
-from onesigma.numbers.sweep import FIRST, sweep
+from onesigma.numbers.sweep import sweep
 from onesigma.numbers.tensors import num_threads
 
 __all__ = ["Layout", "Tally"]
 
 _PIECE, _LEAST = 1 << 22, 1 << 21  # most and fewest values per job of a thread
 _PATIENCE = 8  # blocks that go the hard way at once after one that mostly did
+_ARRAYS = ("finite", "nonfinite", "low", "high", "total", "squares")
 _DEEP = 128  # rows that a narrow table is left with at least when several are read in a line
 
 
@@ -107,13 +108,11 @@ class Tally:
 
     def __getitem__(self, columns: slice) -> Self:
         """The same tally of some columns: adding to it adds to this."""
-        names = ("finite", "nonfinite", "low", "high", "total", "squares")
-        return type(self)(self.layout, **{name: getattr(self, name)[columns] for name in names})
+        return type(self)(self.layout, **{name: getattr(self, name)[columns] for name in _ARRAYS})
 
     def merge(self, other: Self) -> Self:
         """The tally of both tables' rows."""
-        both = self.zero(self.layout, len(self.finite))
-        both.add(self)
+        both = type(self)(self.layout, **{name: getattr(self, name).copy() for name in _ARRAYS})
         both.add(other)
         return both
 
@@ -123,10 +122,8 @@ class Tally:
         self.nonfinite += other.nonfinite
         np.minimum(self.low, other.low, out=self.low)
         np.maximum(self.high, other.high, out=self.high)
-        self.total += other.total
-        self.squares += other.squares
-        carry(self.total)
-        carry(self.squares)
+        add_digits(self.total, other.total)
+        add_digits(self.squares, other.squares)
 
     @property
     def state(self) -> State:
@@ -185,7 +182,7 @@ def _jobs(tally: Tally, tables: Sequence[Array], piece: int) -> Iterator[Callabl
         some = max(1, piece // max(1, *map(len, tables)))
         for start in range(0, len(tables), some):
             chosen = tables[start : start + some]
-            yield partial(_add_pieces, tally[start : start + some], [(table, (0, 1)) for table in chosen], lock)
+            yield partial(_fill, tally[start : start + some], [(table, (0, 1)) for table in chosen])
         return
     for table in tables:
         rows, columns = table.shape
@@ -194,6 +191,9 @@ def _jobs(tally: Tally, tables: Sequence[Array], piece: int) -> Iterator[Callabl
         for left in range(0, columns, tile):
             lanes = (left, min(left + tile, columns))
             target = tally[first + left : first + lanes[1]]
+            if rows <= piece // tile:  # nobody else adds to these columns
+                yield partial(_fill, target, [(table, lanes)])
+                continue
             for start in range(0, rows, piece // tile):
                 yield partial(_add_pieces, target, [(table[start : start + piece // tile], lanes)], lock)
         first += columns
@@ -201,9 +201,13 @@ def _jobs(tally: Tally, tables: Sequence[Array], piece: int) -> Iterator[Callabl
 
 def _add_pieces(target: Tally, pieces: Sequence[tuple[Array, tuple[int, int]]], lock: Lock) -> None:
     added = Tally.zero(target.layout, len(target.finite))
-    added._fill([_stored(table, lanes, target.layout) for table, lanes in pieces])
+    _fill(added, pieces)
     with lock:  # the threads' order is their own; the sums are exact
         target.add(added)
+
+
+def _fill(target: Tally, pieces: Sequence[tuple[Array, tuple[int, int]]]) -> None:
+    target._fill([_stored(table, lanes, target.layout) for table, lanes in pieces])
 
 
 def _stored(table: Array, lanes: tuple[int, int], layout: Layout) -> tuple[Array, tuple[int, int]]:
@@ -262,7 +266,7 @@ def _sweep_view(tally: Tally, view: Array, part: tuple[int, int], work: Lanes) -
 def _add_hard_rows(tally: Tally, view: Array, place: tuple[int, tuple[int, int]], column: Array, pending: Array) -> int:
     """Add the pending lanes of the block that begins at a place, and all of its last rows; return where it ends."""
     start, part = place
-    stop = min(start + ROWS if start else FIRST, len(view))
+    stop = min(start + ROWS, len(view))
     whole = stop - (stop - start) % STEP
     chosen = np.flatnonzero(pending)
     if whole > start:

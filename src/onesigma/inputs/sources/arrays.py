@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.reading import Reading, state_of
-from onesigma.inputs.sources.source import BLOCK_BYTES, Block, FileState, Piece, Sheet
+from onesigma.inputs.sources.source import BLOCK_BYTES, Block, FileState, Piece, Sheet, rows_per_block
 from onesigma.numbers.tensors import is_tensor, tensor_array
 
 __all__ = ["array_sheet", "as_block", "look", "record_sheet"]
@@ -116,7 +116,7 @@ def _read(
     if axis == 0 and array.ndim > 1:  # Columns come first, so walk along the next axis.
         num_rows, row_axis = array.shape[1], 1
     row_bytes = _num_bytes(array) / max(num_rows, 1)
-    step = max(1, int((BLOCK_BYTES if on_disk else _IN_MEMORY) // max(row_bytes, 1)))
+    step = rows_per_block(row_bytes) if on_disk else max(1, int(_IN_MEMORY // max(row_bytes, 1)))
     for start in range(skip * step, num_rows, step):
         part = (opened() if on_disk else array)[(slice(None),) * row_axis + (slice(start, start + step),)]
         yield as_block(_as_matrix(part, axis, chosen), names)

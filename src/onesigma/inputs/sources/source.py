@@ -13,12 +13,24 @@ from onesigma._errors import OnesigmaError, SourceError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BLOCK_BYTES", "Block", "FileState", "Piece", "Shard", "Sheet", "Source", "rows_per_block"]
+__all__ = [
+    "BLOCK_BYTES",
+    "WIDE_BYTES",
+    "WIDE_ROWS",
+    "Block",
+    "FileState",
+    "Piece",
+    "Shard",
+    "Sheet",
+    "Source",
+    "rows_per_block",
+]
 
 BLOCK_BYTES = 8 << 20
 """Size of a block: large enough to hide the cost of a call, small enough that a few in flight weigh nothing."""
 
-_WIDE_ROWS, _WIDE_BYTES = 2048, 32 << 20
+WIDE_ROWS, WIDE_BYTES = 2048, 64 << 20
+"""Rows of a block of a wide table, where they weigh no more than that."""
 
 Block: TypeAlias = "pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor"
 """Some rows: a record batch, or a matrix (rows, columns)."""
@@ -27,14 +39,14 @@ Block: TypeAlias = "pa.RecordBatch | np.ndarray[Any, Any] | torch.Tensor"
 def rows_per_block(row_bytes: float) -> int:
     """Return how many rows of that many bytes fill one block: at least one.
 
-    A block of a wide table is larger, up to 32 MB: each costs some microseconds per column, whatever its rows.
+    A block of a wide table is larger, up to 64 MB: each costs half a microsecond per column, whatever its rows.
 
     Example:
         >>> rows_per_block(4 * 128)
         16384
     """
     size = max(row_bytes, 1)
-    return max(1, int(BLOCK_BYTES // size), min(_WIDE_ROWS, int(_WIDE_BYTES // size)))
+    return max(1, int(BLOCK_BYTES // size), min(WIDE_ROWS, int(WIDE_BYTES // size)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
