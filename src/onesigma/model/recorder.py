@@ -332,8 +332,9 @@ class Recorder(TorchFunctionMode):
         # What came back untouched, as from a dropout in eval mode, still is what it was.
         is_discrete = not operands.signals and call.kind not in _ALWAYS
         origin = Origin(call=call.index, discrete=is_discrete, compared=is_discrete and operands.compared)
+        places = replace(origin, discrete=True)  # Beside values, as of topk.
         for tensor in () if returned else (*tensors_in(output), *(made if changed else ())):
-            self._remember(tensor, origin, changed=changed)
+            self._remember(tensor, places if _is_discrete(tensor) else origin, changed=changed)
         return output
 
     def _remember(self, tensor: torch.Tensor, origin: Origin, *, changed: bool) -> None:

@@ -50,6 +50,9 @@ _CARRIERS = ("shape", "dropout")
 _GATES = S_SHAPED | {"softmax"}
 """Bounded functions that act as gates where a product reads them."""
 
+_LOOKUPS = frozenset({"__getitem__", "index_select", "gather", "take_along_dim", "masked_select"})
+"""Operations that pick values of their first tensor at the places in a second."""
+
 _WEIGHTED = ("linear", "recurrent", "attention", "unknown")
 """Kinds whose result is a weighted sum of what they read, or may be."""
 
@@ -70,7 +73,7 @@ class Flow:
         self.by_index = {record.index: record for record in trace.records}
         self._readers: dict[int, list[Record]] = {}
         for record in trace.records:
-            for source in dict.fromkeys(record.inputs):
+            for source in dict.fromkeys(_signals(record)):
                 self._readers.setdefault(source, []).append(record)
 
     def readers(self, index: int, *, through: Sequence[str] = _CARRIERS) -> Iterator[Record]:
@@ -88,7 +91,7 @@ class Flow:
 
     def sources(self, record: Record, *, through: Sequence[str] = _CARRIERS) -> Iterator[int]:
         """The indices that the tensors of `record` came from, seen through carriers; negative for model inputs."""
-        seen, pending = set[int](), list(record.inputs)
+        seen, pending = set[int](), list(_signals(record))
         while pending:
             index = pending.pop(0)
             if index in seen:
@@ -96,7 +99,7 @@ class Flow:
             seen.add(index)
             source = self.by_index.get(index)
             if source is not None and source.kind in through:
-                pending.extend(source.inputs)
+                pending.extend(_signals(source))
             else:
                 yield index
 
@@ -125,7 +128,11 @@ class Flow:
     def feeds_weights(self, index: int) -> list[Record]:
         """The first records on the way from `index` that weigh what they read; empty where a norm comes first."""
         readers = self.readers(index, through=(*_CARRIERS, "concat", "pool"))
-        return [reader for reader in readers if reader.kind in _WEIGHTED]
+        return [reader for reader in readers if reader.kind in _WEIGHTED and not self._is_weighed_with(index, reader)]
+
+    def _is_weighed_with(self, index: int, reader: Record) -> bool:
+        """Attention, and a product of signals: what another signal is weighed by, as an adjacency matrix or a mask."""
+        return reader.kind == "attention" and any(source != index for source in self.sources(reader))
 
     def ancestors(self, index: int) -> set[int]:
         """Every record that record `index` depends on, itself included."""
@@ -171,6 +178,12 @@ class Flow:
             readers = (reader.index for reader in self._readers.get(record.index, ()) if reader.index in alive)
             reach = max(reach, *readers, -1)
         return tuple(trunk)
+
+
+def _signals(record: Record) -> tuple[int, ...]:
+    """What a record takes values from: not the indices of a lookup, nor which expert gets which rows."""
+    is_chosen = record.op in _LOOKUPS or "grouped_mm" in record.op
+    return record.inputs[:1] if is_chosen else record.inputs
 
 
 def is_repeated(trace: Trace) -> bool:

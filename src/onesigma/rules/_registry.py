@@ -204,8 +204,9 @@ def _check_limit(code: str, setting: Any) -> None:
     levels = RULES[code].levels
     own = {severity: levels.limit(severity) for severity in SEVERITIES if math.isfinite(levels.limit(severity))}
     lowest = min(setting.values(), default=0) if isinstance(setting, Mapping) else setting
-    # What a rule compares is of one sign; only a loss below chance is a negative number.
-    if lowest < 0 <= min(own.values()):
+    # What a rule compares is of one sign; only a loss below chance is a negative number. Where small is bad, a limit
+    # below 0 says never.
+    if not levels.below and lowest < 0 <= min(own.values()):
         told = ", ".join(f"{severity} {limit:g}" for severity, limit in own.items())
         raise ConfigError(
             f"limits: {code} judges a number that is never below 0, and the limit is {lowest:g}; "

@@ -63,8 +63,8 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
 
 def _scales_input(flow: Flow, record: Record) -> bool:
     """The last of the scaling layers between an input and the first weights."""
-    comes_from_data = any(index < 0 for index in flow.sources(record, through=("shape", "dropout", "scale")))
-    return comes_from_data and bool(flow.feeds_weights(record.index))
+    comes_from_data = all(index < 0 for index in flow.sources(record, through=("shape", "dropout", "scale")))
+    return bool(record.inputs) and comes_from_data and bool(flow.feeds_weights(record.index))
 
 
 def _message(record: Record, signal: Signal, value: float) -> str:
