@@ -146,3 +146,17 @@ def test_what_is_no_table_of_numbers_is_refused(table: object, names: list[str] 
 def test_tables_of_other_columns_refuse_to_merge() -> None:
     with pytest.raises(SourceError, match=r"missing: \['b'\]"):
         Columns.of({"a": [1], "b": [1]}).merge(Columns.of({"a": [1]}))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "int64", "uint64", "uint8", "bool"])
+@pytest.mark.parametrize("held", ["array", "batch"])
+def test_columns_of_a_wide_table_are_those_of_each_column_alone(dtype: str, held: str) -> None:
+    columns, rows = 1100, 70  # beyond two tiles of columns, beyond two blocks of rows that are scanned ahead
+    values = np.random.default_rng(0).normal(0.0, 60.0, (rows, columns)).clip(0 if dtype[0] in "ub" else -99, 99)
+    table = values.astype(dtype)
+    names = [f"x{index}" for index in range(columns)]
+    parts = [np.ascontiguousarray(column) for column in table.T]
+    found = Columns.of(table if held == "array" else pa.RecordBatch.from_arrays(list(map(pa.array, parts)), names))
+    assert all(found[name] == Moments.of(part) for name, part in zip(names, parts, strict=True))
+    halves = [Columns.of(part) for part in (table[:33], table[33:])]
+    assert (Columns.zero(names) + halves[0] + halves[1]).to_bytes() == found.to_bytes()

@@ -4,7 +4,7 @@ import numpy as np
 
 from onesigma.numbers.kernel import Array, compiled
 
-__all__ = ["clean", "scan_doubles", "scan_floats"]
+__all__ = ["beside", "clean", "scan_doubles", "scan_floats"]
 
 _BASE = 2.0**-52 / 2.25  # makes 2^(2E+12) of sigma²: sums of squares that start there end below the next power of two
 
@@ -112,3 +112,17 @@ def clean(block: Array, bounds: Array, counts: Array) -> None:
             pos_infs[j] += 1 if x == np.inf else 0
             neg_infs[j] += 1 if x == -np.inf else 0
             row[j] = x if abs(x) < np.inf else 0.0
+
+
+@compiled
+def beside(columns: Array, table: Array) -> None:
+    """Write the first values of columns (columns, padded rows) into a table (rows, columns), a piece of the cache each.
+
+    A padding keeps the columns from colliding in the cache, where they lie a power of two apart.
+    """
+    side, height, width = 16, table.shape[0], table.shape[1]
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            for i in range(top, min(top + side, height)):
+                for j in range(left, min(left + side, width)):
+                    table[i, j] = columns[j, i]

@@ -13,7 +13,7 @@ import numpy as np
 from onesigma.numbers.digits import State, add_digits, add_integers, add_lanes, carry, digits_value
 from onesigma.numbers.kernel import LANES, PADDING, REACH, ROWS, STEP, TILE, Array
 from onesigma.numbers.lanes import Lanes, empty, new_lanes, settle
-from onesigma.numbers.scans import clean, scan_doubles
+from onesigma.numbers.scans import beside, clean, scan_doubles
 from onesigma.numbers.sweep import sweep
 from onesigma.numbers.tensors import num_threads
 
@@ -180,9 +180,9 @@ def _jobs(tally: Tally, tables: Sequence[Array], piece: int) -> Iterator[Callabl
     lock, first = Lock(), 0
     if len(tables) > 1 and all(table.shape[1] == 1 for table in tables) and max(map(len, tables)) <= piece:
         some = max(1, piece // max(1, *map(len, tables)))
-        for start in range(0, len(tables), some):
-            chosen = tables[start : start + some]
-            yield partial(_fill, tally[start : start + some], [(table, (0, 1)) for table in chosen])
+        for start in range(0, len(tables), min(some, TILE)):
+            chosen = tables[start : start + min(some, TILE)]
+            yield partial(_fill_columns, tally[start : start + len(chosen)], chosen)
         return
     for table in tables:
         rows, columns = table.shape
@@ -206,6 +206,25 @@ def _add_pieces(target: Tally, pieces: Sequence[tuple[Array, tuple[int, int]]], 
         target.add(added)
 
 
+def _fill_columns(target: Tally, columns: Sequence[Array]) -> None:
+    """Add one column each: side by side where they are many, which costs a copy, or one after the other."""
+    if len(columns) >= LANES and len({len(column) for column in columns}) == 1:
+        _fill(target, [(_side_by_side(columns), (0, len(columns)))])
+    else:
+        _fill(target, [(column, (0, 1)) for column in columns])
+
+
+def _side_by_side(columns: Sequence[Array]) -> Array:
+    dtype, rows = columns[0].dtype, len(columns[0])
+    apart = np.empty((len(columns), rows + PADDING), dtype)
+    for index, column in enumerate(columns):
+        apart[index, :rows] = column[:, 0]
+    table = np.empty((rows, len(columns)), dtype)
+    bits = f"u{dtype.itemsize}"  # one compiled loop for all types of a size
+    beside(apart.view(bits), table.view(bits))
+    return table
+
+
 def _fill(target: Tally, pieces: Sequence[tuple[Array, tuple[int, int]]]) -> None:
     target._fill([_stored(table, lanes, target.layout) for table, lanes in pieces])
 
@@ -216,8 +235,9 @@ def _stored(table: Array, lanes: tuple[int, int], layout: Layout) -> tuple[Array
     if layout.bias:
         return (table[:, slice(*lanes)] ^ np.uint64(layout.bias)).view(np.int64), inner
     stored = "float32" if table.dtype == np.float16 else layout.name
-    if table.dtype == stored and table.flags.c_contiguous:
-        return table, lanes
+    whole = lanes == (0, table.shape[1])
+    if table.dtype == stored and table.flags.c_contiguous and (whole or layout.smallest < 0):
+        return table, lanes  # scans of floats take some of the columns, those of integers all
     with np.errstate(invalid="ignore"):
         return np.ascontiguousarray(table[:, slice(*lanes)], dtype=stored), inner
 
