@@ -18,7 +18,7 @@ from onesigma.norm.insertion import ACTION, Recipe, seat_norms
 from onesigma.norm.kinds import KINDS, Kind
 from onesigma.norm.places import Place, look, places_in
 from onesigma.norm.seats import take_seats
-from onesigma.norm.statistics import passes
+from onesigma.norm.statistics import eager, passes
 
 __all__ = ["insert_"]
 
@@ -89,7 +89,7 @@ def insert_(
     module = unwrapped(model)
     first, items = _first_and_all(batches)
     batch = first_batch([first]).owned_by(module)
-    with random_state_preserved():
+    with random_state_preserved(), eager():
         seen = look(module, batch)
         places = list(places_in(module, seen, layers=layers, position=position, batch=batch))
         wanted, refused = [[place for place in places if bool(place.reason) is flag] for flag in (False, True)]

@@ -17,6 +17,7 @@ from onesigma.model.graph import Graph
 from onesigma.model.names import module_names
 from onesigma.model.state import preserved
 from onesigma.norm.removal import bias_of
+from onesigma.norm.statistics import eager
 
 __all__ = ["Twin", "outputs_of", "relative_change"]
 
@@ -158,7 +159,8 @@ class _Normalized(Listener):
 def _output(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, ...]:
     torch.manual_seed(_SEED)
     try:
-        return _floats(model(*batch.args, **batch.kwargs))
+        with eager():
+            return _floats(model(*batch.args, **batch.kwargs))
     except Exception as error:
         raise CaptureError(f"{type(model).__name__} raised {type(error).__name__}: {error}") from error
 

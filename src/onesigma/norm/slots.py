@@ -80,7 +80,7 @@ class Spliced(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class is made at run time, so pickle and deepcopy are told how to make it again.
-        return _empty, (type(self).__mro__[2],), self.__dict__
+        return _empty, (type(self).__mro__[2],), self.__getstate__()  # type: ignore[no-untyped-call]
 
 
 class _Splicing(TorchFunctionMode):

@@ -37,7 +37,7 @@ class Variant:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A class made at run time is in no module, so pickle and deepcopy are told how to make it again.
-        return super().__reduce_ex__(protocol) if self.made_of is None else (_empty, self.made_of, self.__dict__)
+        return super().__reduce_ex__(protocol) if self.made_of is None else (_empty, self.made_of, self.__getstate__())
 
     @classmethod
     def reason_against(cls, norm: nn.Module) -> str:
