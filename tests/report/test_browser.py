@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from onesigma import check
 from onesigma.report import Report, compare
 
 from .browser import Browser, Page, chromium
@@ -50,15 +53,32 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    reports = {"broken": broken(), "repaired": repaired()}
+    reports = {"broken": broken(), "repaired": repaired(), **odd()}
     paths = {name: report.save(folder / f"{name}.html") for name, report in reports.items()}
     paths["compared"] = folder / "compared.html"
     paths["compared"].write_text(compare(broken(depth=4), repaired(depth=4)).to_html(), encoding="utf-8")
     return paths
 
 
-@pytest.mark.parametrize("name", ["broken", "repaired", "compared"])
-@pytest.mark.parametrize("width", [380, 1100])
+def odd() -> dict[str, Report]:
+    """Models that leave little to draw, or little room to draw it in."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x, y = torch.randn(64, 6), torch.arange(64) % 3
+        lost = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+        nn.init.constant_(lost[2].weight, torch.nan)
+        block = "encoder_block_with_adapters_and_cross_attention_of_the_second_tower"
+        named = nn.Sequential()
+        for number in range(3):
+            named.add_module(f"{block}_{number}", nn.Sequential(nn.Linear(6, 6), nn.Tanh()))
+        models = {"nan": lost, "long": named, "norms": nn.Sequential(nn.BatchNorm1d(6)), "nothing": nn.Identity()}
+        return {
+            name: check(model, (100 * x, y), loss="cross_entropy", predicted=True) for name, model in models.items()
+        }
+
+
+@pytest.mark.parametrize("name", ["broken", "repaired", "compared", "nan", "long", "norms", "nothing"])
+@pytest.mark.parametrize("width", [360, 1100])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_fits_is_legible_and_asks_for_nothing(
     browser: Browser, pages: dict[str, Path], name: str, width: int, scheme: str

@@ -11,20 +11,23 @@ from onesigma.report.svg import Axis, area, line, points, svg
 
 __all__ = ["sparkline", "table"]
 
-# Heading, where to read, and how to write it: an attribute of a part of a `Row`, or of the row itself.
+# The heading, what to read and how to write it; the attributes are those of `Row`.
 COLUMNS: tuple[tuple[str, str, str, Callable[[float | None], str]], ...] = (
     ("pre-act. std", "preactivation", "std", number),
-    ("predicted std", "", "predicted", number),
     ("act. std", "activated", "std", number),
     ("sample std", "result", "sample_std", number),
     ("correlation", "result", "correlation", decimal),
     ("saturated", "activity", "saturated", percent),
     ("dead", "activity", "dead_units", percent),
     ("gradient std", "gradient", "std", number),
-    ("predicted gradient", "", "predicted_gradient", number),
 )
+_PREDICTED: dict[str, Callable[[Row], float | None]] = {
+    "preactivation": lambda row: row.predicted,
+    "gradient": lambda row: row.predicted_gradient,
+}
 BINS = 24
 CAPTION = "Layers in the order of execution. A heading sorts by its column."
+PLANNED = " Small, as “pred.”: what the weights and the inputs' statistics predict, before any data."
 
 
 def table(rows: Sequence[Row]) -> Html:
@@ -41,7 +44,7 @@ def table(rows: Sequence[Row]) -> Html:
         "div",
         tag(
             "table",
-            tag("caption", tag("span", CAPTION)),
+            tag("caption", tag("span", CAPTION, PLANNED if any(row.predicted for row in rows) else None)),
             tag("thead", tag("tr", heads)),
             tag("tbody", [_row(row, place=index + 1, columns=used) for index, row in enumerate(rows)]),
         ),
@@ -68,15 +71,19 @@ def _row(row: Row, *, place: int, columns: Sequence[tuple[str, str, str, Callabl
 def _number(row: Row, part: str, attribute: str, *, word: Callable[[float | None], str]) -> Html:
     value = _value(row, part, attribute)
     now = word(value)
-    was = _value(row.before, part, attribute) if row.before else None
-    then = word(was) if row.before and (part or was is not None) else now
+    then = word(_value(row.before, part, attribute)) if row.before else now
     # Sorting goes by the value after; what is not there, or is no number, goes to the end.
     key = f"{value:.6g}" if value is not None and math.isfinite(value) else None
-    return tag("td", now, tag("s", f"was {then}") if then != now else None, class_="n", data_v=key)
+    theory = _PREDICTED[part](row) if attribute == "std" and part in _PREDICTED else None
+    planned = tag("small", f"pred. {word(theory)}") if theory is not None else None
+    return tag("td", now, planned, tag("s", f"was {then}") if then != now else None, class_="n", data_v=key)
 
 
 def _value(row: Row, part: str, attribute: str) -> float | None:
-    value: float | None = getattr(getattr(row, part) if part else row, attribute, None)
+    signal = getattr(row, part)
+    if isinstance(signal, Signal) and 0 < signal.count == signal.nonfinite:
+        return math.nan  # no finite value is left, and 0 would read as a quiet signal
+    value: float | None = getattr(signal, attribute, None)
     return value
 
 
