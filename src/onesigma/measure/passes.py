@@ -76,6 +76,7 @@ def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion, look: Cal
         with torch.no_grad(), torch._C.DisableTorchFunction():
             look(output)
         value = recorder.evaluate(criterion.value, output, batch.targets) if criterion.applies(output) else None
+    del output  # What no gradient needs, as the logits of a language model, is not kept through the backward pass.
     if value is not None:
         _backward(value)
     watcher.release()
@@ -83,7 +84,7 @@ def _measured(model: nn.Module, batch: Batch, *, criterion: Criterion, look: Cal
     with torch._C.DisableTorchFunction():
         parameters = with_gradients(parameters, model, ledger)
     loss_slot = None if value is None else ledger.note(value)
-    del output, value
+    del value
     ledger.collect()
     return Pass(
         graph=graph,

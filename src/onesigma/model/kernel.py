@@ -14,12 +14,23 @@ _WIDTH = 512
 
 
 @compiled
-def row_sums(rows: Array, begin: int, end: int) -> Array:
+def _take(row: Array, place: int, step: int, sample: Array) -> None:
+    """Put every step-th value of all, of which the row's first is number `place`, into the sample."""
+    first = -place % step
+    number = (place + first) // step
+    for j in range(first, row.shape[0], step):
+        sample[number] = row[j]
+        number += 1
+
+
+@compiled
+def row_sums(rows: Array, begin: int, end: int, sample: Array, step: int) -> Array:
     """(0, mean, squares, within, between, minimum, maximum) of columns of samples by features; see `Moments`.
 
     The columns are named, not cut out, as vectors need rows without gaps. A block of columns is measured
     from its first row, so that equal samples differ by exactly 0. All is carried in float64. NaN and infinity are not
-    looked for: where they were met, squares are not finite.
+    looked for: where they were met, squares are not finite. With a step, every step-th value of all rows goes into
+    `sample` on the way, while it is at hand.
     """
     num_rows, num_columns = rows.shape[0], end - begin
     share = 1.0 / num_rows
@@ -45,8 +56,16 @@ def row_sums(rows: Array, begin: int, end: int) -> Array:
                 d2, d3 = np.float64(row2[j]) - first[j], np.float64(row3[j]) - first[j]
                 drift[j] += (d0 + d1) + (d2 + d3)
                 squares[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            if step:
+                place = i * rows.shape[1] + start
+                _take(row0, place, step, sample)
+                _take(row1, place + rows.shape[1], step, sample)
+                _take(row2, place + 2 * rows.shape[1], step, sample)
+                _take(row3, place + 3 * rows.shape[1], step, sample)
         for i in range(whole, num_rows):
             row = rows[i, start : start + width]
+            if step:
+                _take(row, i * rows.shape[1] + start, step, sample)
             for j in range(width):
                 d = np.float64(row[j]) - first[j]
                 low[j], high[j] = min(row[j], low[j]), max(row[j], high[j])

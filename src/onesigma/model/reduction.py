@@ -10,7 +10,7 @@ import torch
 
 from onesigma.model.kernel import bin_counts, row_sums
 
-__all__ = ["as_rows", "histogram_edges", "histogram_of", "real_values", "reduced", "wide_dtype"]
+__all__ = ["as_rows", "histogram_edges", "histogram_of", "real_values", "reduced", "reduced_and_counted", "wide_dtype"]
 
 _BINS = 64
 # Of so many values the share in a bin is known to 0.002 (one standard error at most), finer than a bar is drawn.
@@ -40,22 +40,39 @@ def wide_dtype(device: torch.device) -> torch.dtype:
 
 def as_rows(values: torch.Tensor, *, axis: int | None) -> torch.Tensor:
     """Samples by features, in the order of memory, so that nothing is copied; without samples, rows of any kind."""
+    if axis is None and values.is_contiguous():
+        return _as_any_rows(values)
+    if axis == 0 and values.is_contiguous():
+        return values if values.dim() == 2 else values.reshape(values.shape[0], -1)
     strides = values.stride()
     values = values.permute(sorted(range(values.dim()), key=lambda i: (i != axis, -strides[i])))
     if axis is not None:
         return values.reshape(values.shape[0], -1)
+    return _as_any_rows(values)
+
+
+def _as_any_rows(values: torch.Tensor) -> torch.Tensor:
     size = values.numel()
     return values.reshape(next((rows for rows in (64, 32, 16, 8, 4, 3, 2) if size % rows == 0), 1), -1)
 
 
-def reduced(rows: torch.Tensor) -> torch.Tensor:
+def reduced(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.Tensor:
     """(nonfinite, mean, squares, within, between, minimum, maximum) of samples by features; see `Moments`."""
     if rows.device.type != "cpu":
         # To look at a number would mean to wait for the device, so the careful way is always taken.
         return _filled_sums(rows)
-    row = _sums(rows)
+    row = _sums(rows, sample=sample)
     # NaN and infinity are rare: only where the sums have met one is it worth looking for them.
     return row if math.isfinite(row[2]) else _filled_sums(rows)
+
+
+def reduced_and_counted(rows: torch.Tensor) -> torch.Tensor:
+    """`reduced`, then `histogram_of`; where values are few among many, they are taken while the sums read them all."""
+    step = _step(rows.numel())
+    is_taken = step > 1 and rows.device.type == "cpu" and _is_compiled(rows)
+    sample = rows.new_empty(-(-rows.numel() // step)) if is_taken else None
+    row = reduced(rows, sample=sample)
+    return torch.cat([row, histogram_of(rows if sample is None else sample, low=row[5], high=row[6])])
 
 
 def _filled_sums(rows: torch.Tensor) -> torch.Tensor:
@@ -68,16 +85,16 @@ def _filled_sums(rows: torch.Tensor) -> torch.Tensor:
     return row
 
 
-def _sums(rows: torch.Tensor) -> torch.Tensor:
+def _sums(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.Tensor:
     """Sums of pieces of columns, joined; the pieces are the same for any number of threads, so the numbers are, too."""
     on_host = rows.device.type == "cpu"
     num_rows, num_columns = rows.shape
     width = max(_LEAST_WIDTH, (_PIECE if on_host else _PIECE << 5) // num_rows)
+    sums = partial(_host_sums, rows, sample=sample) if on_host else partial(_device_sums, rows)
+    if num_columns <= width:
+        return sums(0, num_columns)
     starts = range(0, num_columns, width)
     ends = [min(start + width, num_columns) for start in starts]
-    sums = partial(_host_sums if on_host else _device_sums, rows)
-    if len(starts) == 1:
-        return sums(0, num_columns)
     if on_host and torch.get_num_threads() > 1:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             table = torch.stack(list(pool.map(sums, starts, ends)))
@@ -90,13 +107,23 @@ def _sums(rows: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(_joined(table.numpy(), widths=widths.numpy(), num_rows=num_rows))
 
 
-def _host_sums(rows: torch.Tensor, begin: int = 0, end: int | None = None) -> torch.Tensor:
+def _is_compiled(rows: torch.Tensor) -> bool:
+    return rows.dtype in _COMPILED and rows.is_contiguous()
+
+
+def _host_sums(
+    rows: torch.Tensor, begin: int = 0, end: int | None = None, *, sample: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sums of these columns; what of them belongs into the sample is put there."""
     end = rows.shape[1] if end is None else end
-    if rows.dtype not in _COMPILED or not rows.is_contiguous():
+    if not _is_compiled(rows):
         piece = rows[:, begin:end]
         rows = (piece if rows.dtype in _COMPILED else piece.float()).contiguous()
         begin, end = 0, end - begin
-    return torch.from_numpy(row_sums(rows.numpy(), begin, end))
+    values = rows.numpy()
+    if sample is None:
+        return torch.from_numpy(row_sums(values, begin, end, values[0, :0], 0))
+    return torch.from_numpy(row_sums(values, begin, end, sample.numpy(), _step(values.size)))
 
 
 def _device_sums(rows: torch.Tensor, begin: int = 0, end: int | None = None) -> torch.Tensor:
@@ -127,9 +154,14 @@ def histogram_edges(low: float, high: float) -> tuple[float, float]:
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
+def _step(size: int) -> int:
+    """Every so-many-th value is in a histogram."""
+    return -(-size // _MAX_HISTOGRAM)
+
+
 def histogram_of(rows: torch.Tensor, *, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """Counts in equal bins from `low` to `high`; of every k-th value where there are very many."""
-    sample = rows.reshape(-1)[:: -(-rows.numel() // _MAX_HISTOGRAM)]
+    sample = rows.reshape(-1)[:: _step(rows.numel())]
     if rows.device.type == "cpu":
         sample = sample if sample.dtype in (torch.float32, torch.float64) else sample.float()
         return torch.from_numpy(bin_counts(sample.numpy(), *histogram_edges(float(low), float(high)), _BINS))

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from onesigma.model.reduction import as_rows, histogram_edges, histogram_of, real_values, reduced, wide_dtype
+from onesigma.model.reduction import (
+    as_rows,
+    histogram_edges,
+    real_values,
+    reduced,
+    reduced_and_counted,
+    wide_dtype,
+)
 from onesigma.model.trace import Signal
 
 __all__ = ["Ledger", "Moments", "sample_axis"]
@@ -128,9 +135,8 @@ class Ledger:
             values = real_values(tensor.detach())
             axis = sample_axis(values, num_samples=num_samples)
             rows = as_rows(values, axis=axis)
-            row = reduced(rows) if rows.numel() else torch.zeros(7, dtype=torch.float64)
-            if histogram and rows.numel():
-                row = torch.cat([row, histogram_of(rows, low=row[5], high=row[6])])
+            reduce = reduced_and_counted if histogram else reduced
+            row = reduce(rows) if rows.numel() else torch.zeros(7, dtype=torch.float64)
         return self.note(row, numel=values.numel(), num_samples=0 if axis is None else rows.shape[0])
 
     def note(self, row: torch.Tensor, *, numel: int = 0, num_samples: int = 0) -> int:
