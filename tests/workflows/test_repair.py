@@ -5,6 +5,7 @@ import torch
 from sklearn.datasets import load_wine
 from torch import nn
 
+import onesigma
 from onesigma.model.state import fingerprint
 from onesigma.workflows.check import check_table
 from onesigma.workflows.problem import Problem, problem_from_arrays
@@ -169,3 +170,13 @@ def test_a_healthy_model_is_left_alone() -> None:
     done = repair(convolutions(), (x, y), loss="cross_entropy", select=["NUM", "STR"])
     assert not done.report.edits
     assert done.whole is done.model
+
+
+def test_the_fix_of_images_off_scale_runs_as_pasted() -> None:
+    data, y = images(255.0)
+    model = convolutions()
+    (found,) = onesigma.check(model, (data, y), loss="cross_entropy", select=["INP101"]).findings
+    scope = {"onesigma": onesigma, "nn": nn, "data": data, "model": model}
+    exec(found.fix, scope)
+    assert onesigma.check(scope["model"][1], scope["model"][0](data), select=["INP"]).exit_code == 0
+    assert scope["model"](data).shape == (64, 5)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from onesigma.model.trace import Column, InputRecord
 from onesigma.rules._flow import Flow, spread
 
-__all__ = ["farthest", "fed_inputs", "first_layer_compensates", "is_normalized_next", "label", "scale"]
+__all__ = ["farthest", "fed_inputs", "first_layer_compensates", "is_normalized_next", "label", "scale", "standardizing"]
 
 _RAW_KINDS = ("features", "sequence", "image", "other")
 
@@ -55,6 +55,17 @@ def label(data: InputRecord, column: Column) -> str:
     if data.kind == "image":
         return f"channel {column.name}"
     return f"column {column.name}" if column.name.isdigit() else f"column {column.name!r}"
+
+
+def standardizing(data: InputRecord) -> str:
+    """The lines that standardize this input in front of the model; the channels of an image lie along axis 1.
+
+    Example:
+        >>> standardizing(InputRecord(name="0", kind="image", shape=(8, 3, 4, 4)))
+        'scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module(axis=1), model)'
+    """
+    axis = "axis=1" if len(data.shape) in (4, 5) else ""
+    return f"scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module({axis}), model)"
 
 
 def fed_inputs(flow: Flow) -> Iterator[tuple[int, InputRecord]]:

@@ -39,7 +39,14 @@ https://arxiv.org/abs/2204.00694; Stack Overflow 44066044 (raw packet counters),
 from collections.abc import Iterator
 
 from onesigma.model.trace import Column, InputRecord, Trace
-from onesigma.rules._columns import farthest, fed_inputs, first_layer_compensates, is_normalized_next, label
+from onesigma.rules._columns import (
+    farthest,
+    fed_inputs,
+    first_layer_compensates,
+    is_normalized_next,
+    label,
+    standardizing,
+)
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -65,7 +72,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             message=_message(data, worst, factor),
             expected="mean near 0, std near 1; or a range of 0 to 1",
             confidence=f"{data.shape[0] if data.shape else 0} rows",
-            fix="scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module(), model)",
+            fix=standardizing(data),
         )
 
 

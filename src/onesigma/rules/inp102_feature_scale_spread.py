@@ -38,7 +38,7 @@ import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Trace
-from onesigma.rules._columns import fed_inputs, label, scale
+from onesigma.rules._columns import fed_inputs, label, scale, standardizing
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -67,7 +67,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             ),
             expected="columns within a factor 10 of one another",
             confidence=f"{data.shape[0] if data.shape else 0} rows, {len(columns)} varying columns",
-            fix="scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module(), model)",
+            fix=standardizing(data),
         )
 
 

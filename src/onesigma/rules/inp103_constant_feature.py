@@ -33,7 +33,7 @@ Nikanjam et al. 2021 (TheDeepChecker), https://arxiv.org/abs/2204.00694.
 from collections.abc import Iterator
 
 from onesigma.model.trace import Column, InputRecord, Trace
-from onesigma.rules._columns import fed_inputs, label
+from onesigma.rules._columns import fed_inputs, label, standardizing
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -59,7 +59,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             message=f"Input {data.name}: {first} never changes from {figure(constant[0].mean)}.",
             expected="columns that vary",
             confidence=f"{data.shape[0]} rows",
-            fix="scaler = onesigma.standardize(data); model = nn.Sequential(scaler.to_module(), model)",
+            fix=standardizing(data),
         )
 
 
