@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 import pyarrow as pa
 
 from onesigma._errors import OnesigmaError, SourceError
-from onesigma.inputs.sources import archives, arrays, delimited, images, ipc, jsonlines, parquet
+from onesigma.inputs.sources import archives, arrays, delimited, images, ipc, jsonlines, members, parquet
 from onesigma.inputs.sources.reading import Reading
 from onesigma.inputs.sources.remote import find_remote, is_url
 from onesigma.inputs.sources.source import Sheet
@@ -28,7 +28,6 @@ _FORMATS: Mapping[str, Look] = MappingProxyType({
     ".jsonl": jsonlines.look, ".ndjson": jsonlines.look, ".json": jsonlines.look,
 })  # fmt: skip
 _ALSO_TEXT = (".txt", ".dat", ".data")  # read when named, not looked for in folders
-_ONLY_HERE = (".npy", ".npz")
 _COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
 _MAGIC: tuple[tuple[bytes, Look], ...] = (
     (b"PAR1", parquet.look), (b"ARROW1", ipc.look), (b"\xff\xff\xff\xff", ipc.look), (b"\x93NUMPY", arrays.look),
@@ -131,10 +130,10 @@ def _format_of(path: Path) -> Look:
     if not start:
         raise SourceError(f"{path}: the file is empty (0 bytes); a {_FORMAT_NAMES} file is wanted.")
     suffix = _suffix(path)
-    if is_url(str(path)) and suffix in _ONLY_HERE:
-        raise SourceError(f"{path}: {suffix} files are mapped, so only local ones are read; download it.")
     if suffix in _FORMATS:
-        return _FORMATS[suffix]
-    if suffix in _ALSO_TEXT:
-        return delimited.look
-    return next((look for magic, look in _MAGIC if start.startswith(magic)), delimited.look)
+        look = _FORMATS[suffix]
+    elif suffix in _ALSO_TEXT:
+        look = delimited.look
+    else:
+        look = next((look for magic, look in _MAGIC if start.startswith(magic)), delimited.look)
+    return members.look if look is arrays.look and is_url(str(path)) else look  # only what is here can be mapped

@@ -1,4 +1,4 @@
-"""Files elsewhere: any URL that a filesystem of pyarrow or fsspec opens, read in place."""
+"""Files elsewhere: any URL of a web server, or that a filesystem of pyarrow or fsspec opens, read in place."""
 
 import re
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 
 from onesigma._errors import SourceError
+from onesigma.inputs.sources.web import Web, is_web
 
 __all__ = ["RemotePath", "find_remote", "handle", "is_url", "mapped", "streamed"]
 
@@ -31,18 +32,18 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """The last part."""
-        return PurePosixPath(self.url).name
+        """The last part, without a query behind it."""
+        return PurePosixPath(self.url.partition("?")[0] if is_web(self.url) else self.url).name
 
     @property
     def suffix(self) -> str:
         """Of the name."""
-        return PurePosixPath(self.url).suffix
+        return PurePosixPath(self.name).suffix
 
     @property
     def suffixes(self) -> list[str]:
         """Of the name."""
-        return PurePosixPath(self.url).suffixes
+        return PurePosixPath(self.name).suffixes
 
     def absolute(self) -> "RemotePath":
         """Itself: URLs are."""
@@ -97,6 +98,8 @@ def find_remote(url: str, suffixes: Sequence[str]) -> list[RemotePath]:
     Raises:
         SourceError: Nothing is there, or no filesystem opens it.
     """
+    if is_web(url):
+        return [_on_the_web(url)]
     base = re.split(r"[^/]*[*\[]", url, maxsplit=1)[0]
     filesystem, path = _opened_filesystem(base)
     try:
@@ -105,7 +108,7 @@ def find_remote(url: str, suffixes: Sequence[str]) -> list[RemotePath]:
             return [RemotePath(url)]
         found = filesystem.get_file_info(pa_fs.FileSelector(path.rstrip("/"), recursive=True, allow_not_found=True))
     except OSError as error:
-        raise SourceError(f"{url}: cannot be looked at: {error}") from error
+        raise SourceError(f"{url}: cannot be looked at: {' '.join(str(error).split())}") from error
     paths = sorted(entry.path for entry in found if entry.type == pa_fs.FileType.File)
     root = path.rstrip("/") + "/"
     if base == url:
@@ -118,11 +121,24 @@ def find_remote(url: str, suffixes: Sequence[str]) -> list[RemotePath]:
     return [RemotePath(base.rstrip("/") + "/" + name.removeprefix(root)) for name in kept]
 
 
+def _on_the_web(url: str) -> RemotePath:
+    if "*" in url or url.endswith("/"):
+        raise SourceError(f"{url}: a web server lists no files; name each one, as a list of URLs.")
+    try:
+        Web().info(url)
+    except OSError as error:
+        words = " ".join(str(error).split())
+        raise SourceError(f"{url}: cannot be read: {words}; is the address right, and the server up?") from error
+    return RemotePath(url)
+
+
 def _hidden(name: str, root: str) -> bool:
     return any(part.startswith(("_", ".")) for part in PurePosixPath(name.removeprefix(root)).parts)
 
 
 def _opened_filesystem(url: str) -> tuple[Any, str]:
+    if is_web(url):
+        return pa_fs.PyFileSystem(pa_fs.FSSpecHandler(Web())), url
     try:
         filesystem, path = pa_fs.FileSystem.from_uri(url)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
