@@ -1,11 +1,15 @@
 import json
+import re
 from typing import Any
 from xml.etree import ElementTree
+
+import pytest
 
 from onesigma.model.trace import Trace
 from onesigma.report import Meta, Report
 
-from .samples import finding
+from .samples import broken, finding, repaired
+from .schemas import SARIF, violations
 from .tiny import tiny
 
 
@@ -76,3 +80,66 @@ def test_junit_is_xml_whatever_the_names_are() -> None:
     name = "]]>\x00\x1b<script>&\ufffe\udc80"
     (suite,) = ElementTree.fromstring(of(finding(layer=name, message=name, fix=name)).to_junit())
     assert "<script>&" in suite[0].attrib["name"]
+
+
+HARD = "100 %, a:b\r\n::error::no\u2028]]>&<é"
+REPORTS = [
+    Report(trace=Trace()),
+    tiny(),
+    broken(depth=4),
+    repaired(depth=4),
+    of(finding(layer=HARD, message=HARD, fix=HARD), finding(layer="", severity="info"), meta=Meta(model="net.py:f")),
+]
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_sarif_has_what_the_schema_asks_for_and_nothing_that_it_does_not_know(report: Report) -> None:
+    log = json.loads(report.to_sarif())
+    assert list(violations(log, SARIF, root=SARIF)) == []
+    rules = [rule["id"] for rule in log["runs"][0]["tool"]["driver"]["rules"]]
+    assert len(set(rules)) == len(rules)
+    assert len(log["runs"][0]["results"]) == len(report.findings)
+
+
+def test_a_sarif_that_breaks_the_schema_is_seen() -> None:
+    log = json.loads(tiny().to_sarif())
+    log["runs"][0]["results"][0]["colour"] = "red"
+    del log["runs"][0]["tool"]["driver"]["name"]
+    assert len(list(violations(log, SARIF, root=SARIF))) == 2
+
+
+# Of the schema that Jenkins publishes (junit-10.xsd): element → children, required and other attributes.
+JUNIT = {
+    "testsuites": ({"testsuite"}, set(), {"name", "time", "tests", "failures", "errors", "disabled"}),
+    "testsuite": ({"testcase"}, {"name", "tests"}, {"failures", "errors", "skipped", "time", "timestamp", "hostname"}),
+    "testcase": ({"failure", "system-out"}, {"name", "classname"}, {"time"}),
+    "failure": (set(), set(), {"type", "message"}),
+    "system-out": (set(), set(), set()),
+}
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_junit_has_the_elements_and_attributes_that_servers_know(report: Report) -> None:
+    root = ElementTree.fromstring(report.to_junit())
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        children, needed, allowed = JUNIT[element.tag]
+        assert {child.tag for child in element} <= children
+        assert needed <= set(element.attrib) <= needed | allowed
+    for case in root.iter("testcase"):
+        assert [child.tag for child in case] in ([], ["failure"], ["system-out"], ["failure", "system-out"])
+    names = [case.attrib["name"] for case in root.iter("testcase")]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_github_reads_back_what_was_annotated(report: Report) -> None:
+    lines = report.to_github().split("\n")
+    assert lines.pop() == ""
+    assert len(lines) == len(report.findings)
+    for line, each in zip(lines, report.findings, strict=True):
+        title, message = re.fullmatch(r"::(?:error|warning|notice) title=([^:,]*)::(.*)", line).groups()
+        for escape, char in (("%3A", ":"), ("%2C", ","), ("%0D", "\r"), ("%0A", "\n"), ("%25", "%")):
+            title, message = title.replace(escape, char), message.replace(escape, char)
+        assert title == f"{each.code} {each.name} {each.layer}".strip() + (f"#{each.call}" if each.call else "")
+        assert message.startswith(each.message)

@@ -16,6 +16,7 @@ from onesigma.report.json import SCHEMA, write_brief
 from onesigma.report.schema import schema
 
 from .samples import broken, finding, repaired
+from .schemas import violations
 from .tiny import tiny
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
@@ -182,37 +183,3 @@ def test_a_written_report_follows_the_published_schema(report: Report) -> None:
 def test_the_published_schema_refuses_a_broken_report() -> None:
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     assert list(violations(json.loads(edited(layers=[{"index": "0"}])), published, root=published))
-
-
-TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
-
-
-def violations(value: Any, rule: dict[str, Any], *, root: dict[str, Any], at: str = "$") -> Any:
-    """Where a value breaks a schema: the part of JSON Schema that the published one uses, and no other."""
-    known = {"$schema", "title", "description", "$defs", "$ref", "type", "properties", "required", "items"}
-    known |= {"prefixItems", "minItems", "maxItems", "additionalProperties", "anyOf", "enum", "const"}
-    assert set(rule) <= known, set(rule) - known
-    if "$ref" in rule:
-        yield from violations(value, root["$defs"][rule["$ref"].rpartition("/")[2]], root=root, at=at)
-    if "anyOf" in rule and all(any(violations(value, part, root=root, at=at)) for part in rule["anyOf"]):
-        yield f"{at}: none of {rule['anyOf']}"
-    if ("enum" in rule and value not in rule["enum"]) or ("const" in rule and value != rule["const"]):
-        yield f"{at}: {value!r}"
-    kind = rule.get("type")
-    if kind == "boolean" or isinstance(value, bool):
-        if kind and not (kind == "boolean" and isinstance(value, bool)):
-            yield f"{at}: {value!r} is no {kind}"
-    elif kind and not isinstance(value, TYPES[kind]):
-        yield f"{at}: {value!r} is no {kind}"
-    if isinstance(value, dict):
-        yield from (f"{at}.{name} is missing" for name in rule.get("required", ()) if name not in value)
-        for name, item in value.items():
-            part = rule.get("properties", {}).get(name, rule.get("additionalProperties", {}))
-            yield from violations(item, part, root=root, at=f"{at}.{name}")
-    if isinstance(value, list):
-        if not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", math.inf):
-            yield f"{at}: {len(value)} items"
-        for index, item in enumerate(value):
-            parts = rule.get("prefixItems", [])
-            part = parts[index] if index < len(parts) else rule.get("items", {})
-            yield from violations(item, part, root=root, at=f"{at}[{index}]")
