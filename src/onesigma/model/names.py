@@ -1,6 +1,6 @@
 """Canonical names: one per module, parameter and buffer, whatever the model is wrapped in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -48,7 +48,8 @@ def module_names(model: nn.Module) -> dict[nn.Module, str]:
 
 def tensor_names(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter, then every buffer, by canonical name; a tied tensor has its first name only."""
-    return parameter_names(model) | _named(model, kind="_buffers")
+    modules = module_names(model)
+    return _named(modules, kind="_parameters") | _named(modules, kind="_buffers")
 
 
 def parameter_names(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -59,7 +60,7 @@ def parameter_names(model: nn.Module) -> dict[str, torch.Tensor]:
         >>> list(parameter_names(model))
         ['weight', 'bias']
     """
-    return _named(model, kind="_parameters")
+    return _named(module_names(model), kind="_parameters")
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
@@ -73,10 +74,10 @@ def tied_names(model: nn.Module) -> dict[str, str]:
     return {first: second for first, second, *_ in (each for each in found.values() if len(each) > 1)}
 
 
-def _named(model: nn.Module, *, kind: str) -> dict[str, torch.Tensor]:
+def _named(modules: Mapping[nn.Module, str], *, kind: str) -> dict[str, torch.Tensor]:
     seen: set[int] = set()
     found: dict[str, torch.Tensor] = {}
-    for module, path in module_names(model).items():
+    for module, path in modules.items():
         for name, tensor in getattr(module, kind).items():
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ _LEAKS = frozenset({"data", "detach", "numpy", "__array__", "data_ptr", "untyped
 
 # Arguments that make a function write, unless they are None or False.
 _WRITING = frozenset({"inplace", "max_norm", "out"})
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @contextmanager
@@ -50,15 +53,18 @@ def preserved(model: nn.Module, *, parameters: bool = True) -> Iterator[None]:
         >>> norm.running_mean.tolist(), int(norm.num_batches_tracked)
         ([0.0, 0.0], 0)
     """
-    _refuse_lazy(model)
+    modules = list(model.modules())
+    held, buffers = _held_by(modules, kind="_parameters"), _held_by(modules, kind="_buffers")
+    if any(map(is_lazy, (*held, *buffers))):
+        raise _laziness(model)
     with ExitStack() as stack:
         stack.enter_context(random_state_preserved())
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
-        stack.callback(_attributes_restorer(model))
-        stack.callback(_gradients_restorer(model))
-        stack.callback(_buffers_restorer(model))
+        stack.callback(_attributes_restorer(modules))
+        stack.callback(_gradients_restorer(held))
+        stack.callback(_buffers_restorer(buffers))
         if parameters:
-            stack.enter_context(_parameters_preserved(model))
+            stack.enter_context(_parameters_preserved(held))
         yield
 
 
@@ -111,33 +117,37 @@ def _bits(tensor: torch.Tensor) -> bytes:
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
-def _refuse_lazy(model: nn.Module) -> None:
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if is_lazy(tensor):
-            raise ModelError(
-                f"{name} has no shape yet; run one batch through the model so that its lazy layers are built."
-            )
+def _held_by(modules: Sequence[nn.Module], *, kind: str) -> list[torch.Tensor]:
+    """Every tensor in these dictionaries of the modules, once."""
+    held = {id(tensor): tensor for module in modules for tensor in getattr(module, kind).values() if tensor is not None}
+    return list(held.values())
+
+
+def _laziness(model: nn.Module) -> ModelError:
+    named = chain(model.named_parameters(), model.named_buffers())
+    name = next((name for name, tensor in named if is_lazy(tensor)), "The model")
+    return ModelError(f"{name} has no shape yet; run one batch through the model so that its lazy layers are built.")
 
 
 def _containers(module: nn.Module) -> dict[str, Any]:
     """The dictionaries that a module keeps its parts and hooks in."""
-    return {key: value for key, value in module.__dict__.items() if key.startswith("_") and isinstance(value, dict)}
+    return {key: value for key, value in module.__dict__.items() if isinstance(value, dict) and key.startswith("_")}
 
 
-def _attributes_restorer(model: nn.Module) -> Callable[[], None]:
+def _attributes_restorer(modules: Sequence[nn.Module]) -> Callable[[], None]:
     """Puts back attributes, parts, hooks and modes of all modules; mutable values keep what was done inside them."""
-    saved = [
-        (module, dict(module.__dict__), {key: dict(value) for key, value in _containers(module).items()})
-        for module in model.modules()
-        if not isinstance(module, torch.jit.ScriptModule)
-    ]
+    plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+    saved = [(module.__dict__, dict(module.__dict__)) for module in plain]
+    found = chain.from_iterable(_containers(module).values() for module in plain)
+    contents = [(container, dict(container) if container else _NOTHING) for container in found]
 
     def restore() -> None:
-        for module, attributes, containers in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for key, content in containers.items():
-                _refill(module.__dict__[key], content=content)
+        for attributes, before in saved:
+            attributes.clear()
+            attributes.update(before)
+        for container, content in contents:
+            if container or content:
+                _refill(container, content=content)
 
     return restore
 
@@ -148,8 +158,8 @@ def _refill(container: dict[Any, Any], *, content: Mapping[Any, Any]) -> None:
         container.update(content)
 
 
-def _gradients_restorer(model: nn.Module) -> Callable[[], None]:
-    saved = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
+def _gradients_restorer(parameters: Sequence[torch.Tensor]) -> Callable[[], None]:
+    saved = [(parameter, parameter.grad, parameter.requires_grad) for parameter in parameters]
     for parameter, _, _ in saved:
         parameter.grad = None
 
@@ -163,8 +173,8 @@ def _gradients_restorer(model: nn.Module) -> Callable[[], None]:
     return restore
 
 
-def _buffers_restorer(model: nn.Module) -> Callable[[], None]:
-    saved = [_Saved(buffer) for buffer in model.buffers()]
+def _buffers_restorer(buffers: Sequence[torch.Tensor]) -> Callable[[], None]:
+    saved = [_Saved(buffer) for buffer in buffers]
     for buffer in saved:
         buffer.copy()
 
@@ -192,13 +202,18 @@ class _Saved:
         """Write the values back where they differ, past the version counter: a graph the user holds stays valid."""
         if self.tensor.layout != torch.strided:
             return  # sparse values are replaced, never written to
+        if self.values is None and self._is_in_place():
+            return
         # In this order: the first sets the second.
         with torch.inference_mode(self.tensor.is_inference()), torch.no_grad():
-            if self.tensor.data_ptr() != self.memory.data_ptr() or self.tensor.shape != self.memory.shape:
+            if not self._is_in_place():
                 self.tensor.data = self.memory
             if self.values is None or (is_expanded(self.tensor) and torch.equal(self.tensor, self.values)):
                 return
             self.tensor.data.copy_(self.values)
+
+    def _is_in_place(self) -> bool:
+        return self.tensor.data_ptr() == self.memory.data_ptr() and self.tensor.shape == self.memory.shape
 
     @property
     def lost(self) -> bool:
@@ -216,9 +231,9 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 @contextmanager
-def _parameters_preserved(model: nn.Module) -> Iterator[None]:
-    saved = {id(parameter): _Saved(parameter) for parameter in model.parameters()}
-    eager = sum(parameter.nbytes for parameter in model.parameters()) <= _EAGER_BYTES
+def _parameters_preserved(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
+    saved = {id(parameter): _Saved(parameter) for parameter in parameters}
+    eager = sum(parameter.nbytes for parameter in parameters) <= _EAGER_BYTES
     for entry in saved.values() if eager else ():
         entry.copy()
     guard = None if eager else _CopyBeforeWrite(saved)
