@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from onesigma.norm.channels import Channels, Scratch
 from onesigma.norm.twofold import mean_and_variance
+from onesigma.numbers.channel_rows import write_rows
 from onesigma.numbers.tally import Tally
 
 TABLES = arrays(
@@ -74,3 +75,11 @@ def test_what_waits_is_a_copy() -> None:
     channels.feed(x, scratch=Scratch())
     x.zero_()
     assert channels.read().mean.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 8, 16), (3, 13, 49), (2, 5, 7), (1, 17, 8), (4, 3, 0)])
+def test_images_are_written_as_rows_of_channels(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    rows = np.full((shape[0] * shape[2], shape[1]), np.nan, np.float32)
+    write_rows(x.numpy(), rows)
+    assert np.array_equal(rows, x.movedim(1, -1).flatten(0, 1).numpy())
