@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from math import sqrt
 
@@ -60,6 +60,10 @@ class Score:
     clean_warnings: int = 0
     missed: Counter[str] = field(default_factory=Counter)
     alarms: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: "Score") -> "Score":
+        """Both counts as one."""
+        return Score(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Score)))
 
     def row(self) -> Iterator[str]:
         """Detection, cause precision, layer precision, false alarms on twins and on healthy models, warnings."""
