@@ -42,7 +42,7 @@ def row_sums(rows: Array, begin: int, end: int, sample: Array, step: int) -> Arr
     whole = num_rows - num_rows % 4
     for start in range(begin, end, _WIDTH):
         width = min(_WIDTH, end - start)
-        for j in range(width):
+        for j in range(width if not whole else 0):
             first[j] = rows[0, start + j]
             drift[j] = squares[j] = 0.0
         for i in range(0, whole, 4):  # four rows a turn, for which the sums are loaded and stored once
@@ -51,11 +51,17 @@ def row_sums(rows: Array, begin: int, end: int, sample: Array, step: int) -> Arr
             for j in range(width):
                 low[j] = min(row0[j], row1[j], row2[j], row3[j], low[j])
                 high[j] = max(row0[j], row1[j], row2[j], row3[j], high[j])
-            for j in range(width):
-                d0, d1 = np.float64(row0[j]) - first[j], np.float64(row1[j]) - first[j]
-                d2, d3 = np.float64(row2[j]) - first[j], np.float64(row3[j]) - first[j]
-                drift[j] += (d0 + d1) + (d2 + d3)
-                squares[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            if i == 0:  # in the first turn nothing is there to be loaded
+                for j in range(width):
+                    f = np.float64(row0[j])
+                    d1, d2, d3 = np.float64(row1[j]) - f, np.float64(row2[j]) - f, np.float64(row3[j]) - f
+                    first[j], drift[j], squares[j] = f, d1 + d2 + d3, d1 * d1 + d2 * d2 + d3 * d3
+            else:
+                for j in range(width):
+                    d0, d1 = np.float64(row0[j]) - first[j], np.float64(row1[j]) - first[j]
+                    d2, d3 = np.float64(row2[j]) - first[j], np.float64(row3[j]) - first[j]
+                    drift[j] += (d0 + d1) + (d2 + d3)
+                    squares[j] = squares[j] + d0 * d0 + d1 * d1 + d2 * d2 + d3 * d3
             if step:
                 place = i * rows.shape[1] + start
                 _take(row0, place, step, sample)
