@@ -1,5 +1,7 @@
 """Dask: arrays, data frames, bags and delayed objects, or shards of files, merged in a tree on the workers."""
 
+import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -13,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from dask.delayed import Delayed, delayed
 
-from onesigma._errors import EngineError
+from onesigma._errors import EngineError, SourceError
 from onesigma.engines.protocol import FAN_IN, failing_as, grouped, tree_merged
 
 __all__ = ["Dask", "opened"]
@@ -57,6 +59,8 @@ class Dask:
             if _is_frame(dataset):
                 return _example_of_frame(dataset)
             if isinstance(dataset, dask.array.Array):
+                if any(map(math.isnan, dataset.shape[1:])):
+                    raise EngineError("dask: the array does not know its columns; call compute_chunk_sizes() first.")
                 return np.empty((0, *dataset.shape[1:]), dataset.dtype)
             if isinstance(dataset, dask.bag.Bag):
                 return _rows(dataset.take(1, npartitions=1, warn=False) or dataset.take(1, npartitions=-1, warn=False))
@@ -69,7 +73,8 @@ class Dask:
             return list(_columns(dataset, names).to_delayed())
         if isinstance(dataset, dask.array.Array):
             whole = dict.fromkeys([] if dataset.ndim < 2 else [axis if axis is not None else dataset.ndim - 1], -1)
-            return list(dataset.rechunk(whole).to_delayed().ravel())
+            chunks = dataset.rechunk(whole).to_delayed().ravel()
+            return [delayed(_shaped, pure=False)(chunk, dataset.shape) for chunk in chunks]
         if isinstance(dataset, dask.bag.Bag):
             return [delayed(_rows, pure=False)(part) for part in dataset.to_delayed()]
         return list(dataset) if isinstance(dataset, list | tuple) else [dataset]
@@ -106,6 +111,18 @@ def _call(shard: Any, held: Any) -> Any:
 
 def _joined(states: list[S], *, merge: Callable[[S, S], S], zero: S) -> S:
     return tree_merged(states, merge, zero=zero)
+
+
+def _shaped(chunk: Any, shape: tuple[float, ...]) -> Any:
+    """Return a chunk whose columns are as many as the array says; nobody else looks."""
+    # Axes may be cut into chunks, and NaN stands for a length that nobody knows.
+    if len(chunk.shape) == len(shape) and not any(map(operator.gt, chunk.shape[1:], shape[1:])):
+        return chunk
+    wanted = ", ".join(map(str, ("N", *shape[1:])))
+    raise SourceError(
+        f"dask Array: a chunk of shape {chunk.shape} is no part of an array of shape ({wanted}); "
+        f"its function returns another shape than it was declared with."
+    )
 
 
 def _is_frame(dataset: Any) -> bool:

@@ -122,5 +122,15 @@ def failure_of(error: BaseException, name: str) -> Exception:
         seen = wrapped
     if isinstance(seen, OnesigmaError):
         return type(seen)(*seen.args)
-    words = " ".join(str(error).split())
+    words = " ".join(_end_of_traceback(str(error)).split())
     return EngineError(f"{name}: the pass stopped: {type(error).__name__}: {words[-400:]}; nothing was counted.")
+
+
+def _end_of_traceback(text: str) -> str:
+    """Return what a worker's traceback ends with, of the error that came first; a text that is none as it is."""
+    first = text.partition("The above exception was the direct cause")[0].rstrip()
+    if '  File "' not in first:
+        return text
+    lines = first.splitlines()
+    last_place = max(index for index, line in enumerate(lines) if line.startswith("  "))
+    return "\n".join(lines[last_place + 1 :]) or text

@@ -10,7 +10,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from onesigma._errors import EngineError
+from onesigma._errors import EngineError, OnesigmaError
 from onesigma.engines.protocol import FAN_IN, failing_as, grouped, tree_merged
 
 __all__ = ["Ray", "opened"]
@@ -87,11 +87,18 @@ def _states_of_blocks(dataset: Any, of: Callable[[Any], S]) -> Iterator[S]:
         zero_copy_batch=True,
     )
     for row in cells.iter_rows():
-        yield pickle.loads(row["state"])
+        state = pickle.loads(row["state"])
+        if isinstance(state, OnesigmaError):
+            raise state
+        yield state
 
 
 def _cell(table: Any, *, of: Callable[[Any], Any], tensor: str | None) -> pa.Table:
-    return pa.table({"state": pa.array([pickle.dumps(of(table if tensor is None else table[tensor]))], pa.binary())})
+    try:
+        state = of(table if tensor is None else table[tensor])
+    except OnesigmaError as error:
+        state = error  # Ray Data would make text of it.
+    return pa.table({"state": pa.array([pickle.dumps(state)], pa.binary())})
 
 
 def _states_of_parts(
