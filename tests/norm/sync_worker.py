@@ -44,6 +44,25 @@ def check_against_joined(rank: int, sizes: tuple[int, int], shape: tuple[int, ..
         torch.testing.assert_close(summed(mine.grad), theirs.grad)
 
 
+def check_layouts(rank: int) -> None:
+    """Ranks agree on the batch also where one of them goes another way through its memory."""
+    norm, parts = SyncBatchNorm(3).double(), [seeded(2, 3, 4, 5, seed=seed) for seed in range(2)]
+    own = parts[rank].to(memory_format=torch.channels_last if rank else torch.contiguous_format)
+    torch.testing.assert_close(norm(own), nn.BatchNorm2d(3).double()(torch.cat(parts))[2 * rank : 2 * rank + 2])
+
+
+def check_large_mean(rank: int) -> None:
+    """A mean of 10⁴ stds costs a float32 input no digit, neither forward nor backward."""
+    parts = [(seeded(4, 3, 8, 8, seed=seed) + 10_000).float() for seed in range(2)]
+    joined, own = torch.cat(parts).double().requires_grad_(), parts[rank].clone().requires_grad_()
+    directions, mine = seeded(8, 3, 8, 8, seed=2), slice(4 * rank, 4 * rank + 4)
+    expected, output = nn.BatchNorm2d(3).double()(joined), SyncBatchNorm(3)(own)
+    torch.testing.assert_close(output.double(), expected[mine], rtol=0, atol=1e-5)
+    expected.backward(directions)
+    output.backward(directions[mine].float())
+    torch.testing.assert_close(own.grad.double(), joined.grad[mine], rtol=0, atol=1e-5)
+
+
 def check_masked(rank: int) -> None:
     norm = MaskedBatchNorm1d(1, momentum=1.0)
     synchronize_(norm)
@@ -79,7 +98,11 @@ def main(rank: int, rendezvous: str) -> None:
     for momentum in (0.1, None):
         for sizes in ((4, 4), (6, 2), (5, 0), (1, 1)):
             check_against_joined(rank, sizes, (), momentum)
-    check_against_joined(rank, (3, 2), (4, 5), 0.1)
+    for positions in ((4, 5), (2, 3)):
+        for sizes in ((3, 2), (4, 0), (0, 4)):
+            check_against_joined(rank, sizes, positions, 0.1)
+    check_layouts(rank)
+    check_large_mean(rank)
     check_masked(rank)
     check_calibration(rank)
     check_failure(rank)

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from onesigma.numbers import masked, masked_rows
 from onesigma.numbers.kernel import Array
 
-__all__ = ["CompiledMaskedNormalize", "is_for_compiled_loops"]
+__all__ = ["CompiledMaskedNormalize", "is_for_compiled_loops", "moments_of", "shared"]
 
 _T = TypeVar("_T")
 
@@ -30,7 +30,7 @@ def is_for_compiled_loops(x: Tensor) -> bool:
     )
 
 
-def _shared(work: Callable[[slice], _T], x: Tensor) -> list[_T]:
+def shared(work: Callable[[slice], _T], x: Tensor) -> list[_T]:
     """The work on shares of the batch, on as many threads as torch uses where that pays."""
     threads = max(1, min(torch.get_num_threads(), len(x), x.numel() // _SHARE))
     if threads == 1:
@@ -40,27 +40,27 @@ def _shared(work: Callable[[slice], _T], x: Tensor) -> list[_T]:
         return list(pool.map(work, map(slice, ends[:-1], ends[1:])))
 
 
-def _loops(x: Tensor) -> Any:
-    """Those for rows (N, C), or for sequences (N, C, L)."""
-    return masked_rows if x.dim() == 2 else masked
-
-
-def _moments(x: Tensor, mask: Array) -> tuple[int, Array, Array]:
+def moments_of(x: Tensor, loops: Any, *masks: Array) -> tuple[int, Array, Array]:
     """Values that count, and per channel their mean and variance, in double precision."""
 
     def of(rows: slice) -> tuple[int, Array, Array]:
         mean, spread = np.empty(x.shape[1]), np.empty(x.shape[1])
-        return loops.moments(values[rows], mask[rows], mean, spread), mean, spread
+        return loops.moments(values[rows], *(mask[rows] for mask in masks), mean, spread), mean, spread
 
-    values, loops = x.numpy(), _loops(x)
+    values = x.numpy()
     count, mean, spread = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for more, center, squares in _shared(of, x):
+    for more, center, squares in shared(of, x):
         if more:  # as rows are merged, so are shares
             whole, away = count + more, center - mean
             mean = mean + away * (more / whole)
             spread = spread + squares + away * away * (count * (more / whole))
             count = whole
-    return count, mean, spread / count
+    return count, mean, spread / max(count, 1)
+
+
+def _loops(x: Tensor) -> Any:
+    """Those for rows (N, C), or for sequences (N, C, L)."""
+    return masked_rows if x.dim() == 2 else masked
 
 
 class CompiledMaskedNormalize(torch.autograd.Function):
@@ -71,7 +71,7 @@ class CompiledMaskedNormalize(torch.autograd.Function):
         """As there."""
         x, output = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
         valid = mask.contiguous().view(torch.uint8).numpy()
-        count, mean, variance = _moments(x.detach(), valid)
+        count, mean, variance = moments_of(x.detach(), _loops(x), valid)
         near = mean.astype(output.numpy().dtype)
         gamma = 1.0 if weight is None else weight.detach().double().numpy()
         inverse = 1 / np.sqrt(variance + eps)
@@ -80,7 +80,7 @@ class CompiledMaskedNormalize(torch.autograd.Function):
         shift = (near - mean) * scale + (0.0 if bias is None else bias.detach().double().numpy())
         times, plus = scale.astype(near.dtype), shift.astype(near.dtype)
         values, target, loops = x.detach().numpy(), output.numpy(), _loops(x)
-        _shared(lambda rows: loops.standardized(values[rows], valid[rows], near, times, plus, target[rows]), x)
+        shared(lambda rows: loops.standardized(values[rows], valid[rows], near, times, plus, target[rows]), x)
         ctx.save_for_backward(x)
         ctx.kept = valid, count, mean, near, inverse, scale
         ctx.affine = weight is not None, bias is not None
@@ -106,13 +106,13 @@ class CompiledMaskedNormalize(torch.autograd.Function):
             parts = above[rows], values[rows], valid[rows]
             loops.input_gradient(*parts, near, times, down, steep, target[rows])
 
-        total, product = np.sum(_shared(sums, x), axis=0)
+        total, product = np.sum(shared(sums, x), axis=0)
         product -= (mean - near) * total
         slope = scale * inverse**2 * product / count
         level = scale * total / count - slope * (mean - near)
         times, down, steep = (part.astype(near.dtype) for part in (scale, level, slope))
         target = result.numpy()
-        _shared(write, x)
+        shared(write, x)
         weights = [torch.from_numpy(part).to(x.dtype) for part in (product * inverse, total)]
         weight, bias = (part if wanted else None for part, wanted in zip(weights, ctx.affine, strict=True))
         return result, None, weight, bias, None

@@ -10,6 +10,12 @@ from torch.autograd.function import once_differentiable
 from onesigma.model.edits import Edits
 from onesigma.norm.kernels import along, centered_moments, input_gradient, sums
 from onesigma.norm.running import move_, normalized, weight_and_bias
+from onesigma.norm.sync_kernel import (
+    CompiledSynchronized,
+    are_for_compiled_loops,
+    joint_statistics,
+    refuse_one_value,
+)
 from onesigma.norm.variants import Variant, convert_
 
 __all__ = ["SyncBatchNorm", "synchronize_"]
@@ -42,7 +48,7 @@ class SyncBatchNorm(Variant, nn.SyncBatchNorm):
         in_group = self.training and dist.is_available() and dist.is_initialized()
         if not in_group or dist.get_world_size(group) < 2:
             return normalized(self, input, weight=weight, bias=bias)
-        function: Any = _Synchronized
+        function: Any = CompiledSynchronized if are_for_compiled_loops(input) else _Synchronized
         output, mean, variance, count = function.apply(input, weight, bias, self.eps, group)
         if self.track_running_stats and self.running_mean is not None:
             move_(self, mean=mean, variance=variance, count=float(count))
@@ -54,9 +60,8 @@ class _Synchronized(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, eps: float, group: Any) -> Any:
-        mean, variance, count = _joint_statistics(x, group)
-        if float(count) == 1:
-            raise ValueError(f"Expected more than 1 value per channel over all ranks when training, got {x.shape} here")
+        mean, variance, count = joint_statistics(*_statistics(x), group=group)
+        refuse_one_value(count, x)
         ctx.group, ctx.has_bias, ctx.eps = group, bias is not None, eps
         ctx.save_for_backward(x, weight, mean, variance, count)
         ctx.mark_non_differentiable(mean, variance, count)
@@ -86,24 +91,16 @@ class _Synchronized(torch.autograd.Function):
         return grad_input.to(x.dtype), grad_weight, grad_bias, None, None
 
 
-def _joint_statistics(x: torch.Tensor, group: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean, biased variance and count per channel over all ranks, in float64."""
+def _statistics(x: torch.Tensor) -> tuple[int, torch.Tensor, torch.Tensor]:
+    """Count, mean and biased variance per channel of what is here, if anything is."""
     channels = x.shape[1]
     count = x.numel() // max(channels, 1)
-    row = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)
-    if count:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean = sums(wide) / count
-        left, variance = centered_moments(wide - along(mean, wide), count=count)
-        row = torch.cat([mean.double() + left, variance.double() * count, row.new_tensor([count])])
-    rows = [torch.empty_like(row) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(rows, row, group=group)
-    table = torch.stack(rows)
-    counts, means, squares = table[:, -1:], table[:, :channels], table[:, channels:-1]
-    total = counts.sum().clamp_min(1)
-    mean = (counts * means).sum(0) / total
-    squares = squares.sum(0) + (counts * (means - mean).square()).sum(0)
-    return mean, squares / total, counts.sum()
+    if not count:
+        return 0, *x.new_zeros((2, channels), dtype=torch.float64)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = sums(wide) / count
+    left, variance = centered_moments(wide - along(mean, wide), count=count)
+    return count, mean.double() + left, variance
 
 
 def synchronize_(model: nn.Module, *, group: Any = None) -> Edits:
