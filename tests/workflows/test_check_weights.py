@@ -1,16 +1,20 @@
 """Weights that lie on a disk, judged without a model."""
 
+import json
 import math
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import onesigma
-from onesigma._errors import BatchError
+from onesigma._errors import BatchError, ModelError, SourceError
 from onesigma.cli import main
 from onesigma.report.report import Report
 from onesigma.workflows.check import check_weights
@@ -105,6 +109,88 @@ def test_a_file_is_judged_like_the_state_in_it_and_in_every_format(tmp_path: Pat
     assert Report.from_json(report.to_json()) == report
     for form in (report.to_text(), report.to_html(), report.to_sarif(), report.to_github(), report.to_junit()):
         assert "NUM901" in form
+
+
+def test_the_shards_of_an_index_are_judged_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = trained()
+    with torch.no_grad():
+        _nan(model)
+    state = model.state_dict()
+    places = {name: f"model-{1 + (not name.startswith('0'))}-of-2.safetensors" for name in state}
+    for shard in sorted(set(places.values())):
+        save_file({name: tensor for name, tensor in state.items() if places[name] == shard}, tmp_path / shard)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    assert check_weights(index).findings == onesigma.check(state).findings
+    with pytest.raises(SystemExit) as left:
+        main(["check", str(index)])
+    assert left.value.code == 1
+    assert "NUM901" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ('{"weight_map": {"w": "absent.safetensors"}}', "absent.safetensors: there is no such file"),
+        ('{"weight_map": {"w": "../here.safetensors"}}', "wanted a file of weights beside the index"),
+        ('{"weight_map": {"w": "/etc/passwd"}}', "wanted a file of weights beside the index"),
+        ('{"weight_map": {"w": "a.safetensors.index.json"}}', "wanted a file of weights beside the index"),
+        ('{"weight_map": {"lost": "here.safetensors"}}', "here.safetensors should hold 'lost', and does not"),
+        ('{"weight_map": ["w"]}', "wanted the index of a model in several files"),
+        ("[]", "wanted the index of a model in several files"),
+        ("{", "wanted the index of a model in several files"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_refused(tmp_path: Path, index: str, said: str) -> None:
+    save_file({"w": torch.randn(3, 3)}, tmp_path / "here.safetensors")
+    path = tmp_path / "a.safetensors.index.json"
+    path.write_text(index)
+    with pytest.raises(SourceError, match=re.escape(said)):
+        check_weights(path)
+
+
+def test_every_model_of_a_file_is_judged_under_its_key() -> None:
+    good, bad = trained(), trained()
+    with torch.no_grad():
+        _nan(bad)
+    found = onesigma.check({"generator": good.state_dict(), "critic": bad.state_dict()}).findings
+    assert [(finding.code, finding.layer) for finding in found] == [("NUM901", "critic.0")]
+    found = onesigma.check({"a": {"state_dict": good.state_dict()}, "b": {"state_dict": bad.state_dict()}}).findings
+    assert [finding.layer for finding in found] == ["b.state_dict.0"]
+
+
+def test_an_optimizers_state_is_no_weights() -> None:
+    model = trained()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(8, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    with pytest.raises(ModelError, match="an optimizer's state, and no tensor by name"):
+        onesigma.check(optimizer.state_dict())
+    both = {"net_g": model.state_dict(), "optim": optimizer.state_dict()}
+    assert len(onesigma.check(both).trace.parameters) == len(onesigma.check(model.state_dict()).trace.parameters)
+
+
+def test_integers_alone_cannot_be_judged() -> None:
+    quantized = {"q.weight": torch.ones(4, 4, dtype=torch.int8), "q.zero": torch.ones(1, dtype=torch.int64)}
+    with pytest.raises(ModelError, match=r"can be judged \(1 of int8, 1 of int64\)"):
+        onesigma.check(quantized)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"PK\x03\x04 and no more", "damaged"),
+        (pickle.dumps({"a": print}), "holds more than tensors"),
+        (pickle.dumps([1, 2]), "damaged|wanted a state_dict|holds more than tensors"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused_and_nothing_in_it_runs(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(SourceError, match=said):
+        check_weights(tmp_path / "weights.pt")
 
 
 def test_a_model_needs_batches() -> None:

@@ -19,7 +19,7 @@ from onesigma.cli._model import build_model, fed, find_factory
 from onesigma.cli._out import write_repair
 from onesigma.cli._settings import settings, with_baseline
 from onesigma.cli._stats import report_stats
-from onesigma.measure import SUFFIXES
+from onesigma.measure import holds_weights
 from onesigma.report.report import Report
 from onesigma.report.summary import FailOn
 from onesigma.rules import Config
@@ -143,7 +143,7 @@ def check(
         config=config, select=select, ignore=ignore, limits=limit or (), fail_on=fail_on, baseline=baseline
     )
     judging: dict[str, Any] = {"select": asked.select, "ignore": asked.ignore, "limits": asked.limits}
-    if Path(model).suffix.lower() in SUFFIXES:
+    if holds_weights(model):
         if data is not None or fix:
             raise ConfigError(
                 f"{model} holds weights alone, which are only looked at; --data and --fix need a factory."

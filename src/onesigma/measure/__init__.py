@@ -4,6 +4,14 @@ from onesigma.measure.contrasts import contrasted, measure_contrasted
 from onesigma.measure.losses import criterion_of
 from onesigma.measure.passes import measure
 from onesigma.measure.states import measure_state
-from onesigma.measure.weight_files import SUFFIXES, load_weights
+from onesigma.measure.weight_files import holds_weights, load_weights
 
-__all__ = ["SUFFIXES", "contrasted", "criterion_of", "load_weights", "measure", "measure_contrasted", "measure_state"]
+__all__ = [
+    "contrasted",
+    "criterion_of",
+    "holds_weights",
+    "load_weights",
+    "measure",
+    "measure_contrasted",
+    "measure_state",
+]

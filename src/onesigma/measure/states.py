@@ -1,5 +1,6 @@
 """A state_dict, measured without a model: what can be told of weights and running statistics that lie on a disk."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from onesigma.model.trace import ParameterRecord, Signal, Trace
 
 __all__ = ["measure_state", "tensors_of_state"]
 
-# What people call the weights among the other things that they save.
+# What people call the weights, or one of several sets of them, among the other things that they save.
 _USUAL = ("state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weights", "ema")
 
 
@@ -27,7 +28,7 @@ def measure_state(state: Mapping[str, Any] | Iterable[tuple[str, torch.Tensor]],
         name: How the trace calls it.
 
     Raises:
-        ModelError: There is no tensor in it.
+        ModelError: There is no tensor in it that can be judged.
 
     Example:
         >>> from torch import nn
@@ -36,30 +37,64 @@ def measure_state(state: Mapping[str, Any] | Iterable[tuple[str, torch.Tensor]],
         (['weight', 'bias'], ())
     """
     pairs = tensors_of_state(state).items() if isinstance(state, Mapping) else state
-    records = tuple(record for name, tensor in pairs if (record := _record(name, tensor)) is not None)
-    return Trace(model=name, parameters=records, training=False)
+    kinds: Counter[str] = Counter()
+    records = []
+    for key, tensor in pairs:
+        kinds["meta" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")] += 1
+        if (record := _record(key, tensor)) is not None:
+            records.append(record)
+    if not records:
+        held = ", ".join(f"{count} of {kind}" for kind, count in kinds.items()) or "none"
+        raise ModelError(
+            f"{name}: no tensor in it can be judged ({held}): wanted floating-point values; quantized integers need "
+            "their scales, so save the weights before they are quantized, too."
+        )
+    return Trace(model=name, parameters=tuple(records), training=False)
 
 
 def tensors_of_state(state: Mapping[Any, Any]) -> Mapping[str, torch.Tensor]:
-    """The tensors by name: of the mapping itself, or of the mapping in it that looks most like a model's.
+    """The tensors by name: of the mapping itself, or of the mappings in it that look like a model's.
+
+    Of several, as of a generator and a discriminator, each has its key before its names. What an optimizer keeps is
+    left out.
 
     Raises:
-        ModelError: There is no tensor in it.
+        ModelError: There is no tensor in it, but for those of an optimizer.
+
+    Example:
+        >>> linear = torch.nn.Linear(2, 1).state_dict()
+        >>> list(tensors_of_state({"state_dict": linear, "epoch": 3}))
+        ['weight', 'bias']
+        >>> list(tensors_of_state({"teacher": linear, "student": linear}))
+        ['teacher.weight', 'teacher.bias', 'student.weight', 'student.bias']
     """
-    found = [(key, tensors) for key, tensors in _levels(state, depth=3) if tensors]
+    found = list(_levels(state, depth=3))
     if not found:
-        raise ModelError(f"The state holds no tensor by name; wanted model.state_dict(), got the keys {_keys(state)}.")
-    return max(found, key=lambda each: (each[0] in _USUAL, len(each[1])))[1]
+        optimizer = "an optimizer's state, and " if _is_optimizer(state) else ""
+        raise ModelError(
+            f"The state holds {optimizer}no tensor by name; wanted model.state_dict(), got the keys {_keys(state)}."
+        )
+    chosen = [each for each in found if not each[0] or each[0][-1] in _USUAL] or found
+    if len(chosen) == 1:
+        return chosen[0][1]
+    return {".".join((*path, name)): tensor for path, tensors in chosen for name, tensor in tensors.items()}
 
 
-def _levels(value: Any, *, depth: int, key: str = "state_dict") -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-    if not isinstance(value, Mapping):
+def _is_optimizer(value: Mapping[Any, Any]) -> bool:
+    return "param_groups" in value and "state" in value
+
+
+def _levels(
+    value: Any, *, depth: int, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, torch.Tensor]]]:
+    """Where tensors lie by name in nested mappings: the keys that lead there, and the tensors."""
+    if not isinstance(value, Mapping) or _is_optimizer(value):
         return
     named = {name: part for name, part in value.items() if isinstance(name, str) and isinstance(part, torch.Tensor)}
     if named:
-        yield key, named
+        yield path, named
     for name, part in value.items() if depth else ():
-        yield from _levels(part, depth=depth - 1, key=str(name))
+        yield from _levels(part, depth=depth - 1, path=(*path, str(name)))
 
 
 def _keys(state: Mapping[Any, Any]) -> str:

@@ -14,9 +14,10 @@ import torch
 from onesigma._errors import SourceError
 from onesigma.measure.states import tensors_of_state
 
-__all__ = ["SUFFIXES", "load_weights"]
+__all__ = ["holds_weights", "load_weights"]
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_INDEX = ".index.json"  # of a model in several files: model.safetensors.index.json
 
 _MOST_HEADER = 100 << 20
 _DTYPES: Mapping[str, torch.dtype] = {
@@ -35,6 +36,16 @@ _DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
+def holds_weights(name: str) -> bool:
+    """Whether a file of this name holds weights, or tells in which files they lie.
+
+    Example:
+        >>> holds_weights("model.safetensors.index.json"), holds_weights("my_model.py:build")
+        (True, False)
+    """
+    return name.lower().endswith((*_SUFFIXES, _INDEX))
+
+
 def load_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and tensor of every entry, mapped into memory where the format allows: a file may be larger than that.
 
@@ -48,11 +59,42 @@ def load_weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             start = file.read(8)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if path.name.lower().endswith(_INDEX):
+        return _sharded(path)
     if path.suffix.lower() == ".safetensors":
         return _safetensors(path)
     if not start:
         raise SourceError(f"{path}: the file is empty; wanted one that torch.save or safetensors wrote.")
     return iter(_pickled(path).items())
+
+
+def _sharded(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of all files that an index names, a file at a time."""
+    for shard, names in _shards(path).items():
+        found = set()
+        for name, tensor in load_weights(path.with_name(shard)):
+            found.add(name)
+            yield name, tensor
+        if lost := [name for name in names if name not in found]:
+            raise SourceError(f"{path}: {shard} should hold {lost[0]!r:.60}, and does not; was it replaced?")
+
+
+def _shards(path: Path) -> dict[str, list[str]]:
+    """File → names of the tensors in it, as the index has them; files lie beside the index."""
+    try:
+        places = json.loads(path.read_bytes())["weight_map"]
+        pairs = [(str(name), str(shard)) for name, shard in places.items()]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"{path}: wanted the index of a model in several files, a JSON object with a weight_map of name to file "
+            f"({type(error).__name__}: {_first_line(error)})."
+        ) from error
+    shards: dict[str, list[str]] = {}
+    for name, shard in pairs:
+        if Path(shard).name != shard or not holds_weights(shard) or shard.lower().endswith(_INDEX):
+            raise SourceError(f"{path}: {name!r:.60} lies in {shard!r:.60}; wanted a file of weights beside the index.")
+        shards.setdefault(shard, []).append(name)
+    return shards
 
 
 def _pickled(path: Path) -> Mapping[str, torch.Tensor]:
