@@ -81,3 +81,32 @@ def test_a_mask_made_of_zeros_and_huge_numbers_is_no_input(least: float) -> None
 def test_a_router_s_softmax_is_no_hidden_layer_for_experts_that_it_only_chooses() -> None:
     assert graver(Experts(), seeded(256, 32)) == []
     assert "STR802" in graver(Experts(reads_router=True), seeded(256, 32))
+
+
+def pairs_compared(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Every row of one half is to find its own among all of the other, as in contrastive learning."""
+    scores = F.normalize(output[:, :8], dim=1) @ F.normalize(output[:, 8:], dim=1).T / 0.1
+    return F.cross_entropy(scores, torch.arange(len(output)))
+
+
+def test_a_contrastive_loss_is_no_sum() -> None:
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 16))
+    onesigma.initialize_(model, seeded(64, 16))
+    batch = seeded(64, 16), torch.zeros(64)
+    codes = {
+        name: [finding.code for finding in onesigma.check(model, batch, loss=loss).findings]
+        for name, loss in {"pairs": pairs_compared, "sum": lambda z, y: (z**2).sum()}.items()
+    }
+    assert "LOS703" not in codes["pairs"]
+    assert "LOS703" in codes["sum"]
+
+
+def test_what_batch_norms_add_to_the_gradient_by_themselves_is_no_warning() -> None:
+    """Yang et al. 2019: √(π/(π − 1)) per layer under ReLU, whatever the weights."""
+    layers = [part for _ in range(24) for part in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())]
+    model = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), *layers, nn.Linear(64, 3))
+    onesigma.initialize_(model, seeded(256, 16))
+    found = onesigma.check(model, (seeded(256, 16), torch.arange(256) % 3), loss="cross_entropy").findings
+    (growth,) = [finding for finding in found if finding.code == "GRA402"]
+    assert growth.value > 10
+    assert growth.severity == "info"

@@ -23,6 +23,7 @@ __all__ = ["contrasted", "measure_contrasted"]
 
 _MOST_ROWS = 8
 _SHARE = 8  # one part in so many of the batch: these passes cost little beside the one that is measured
+_ABOVE_A_MEAN, _NOTHING = 1.1, 1e-3
 # Half of a float's digits: another company of rows may change the order of sums, and so the last bits.
 _DIGITS = 0.5
 
@@ -223,29 +224,43 @@ class _LossCall(TorchFunctionMode):
             self._last = func, bound_arguments(op, args, kwargs or {}), output
         return output
 
-    def doubled(self, value: torch.Tensor) -> torch.Tensor | None:
-        """What made `value`, of all its rows twice; None if it was anything but one loss of inputs and targets."""
+    def of_rows(self, rows: list[int], *, value: torch.Tensor) -> torch.Tensor | None:
+        """What made `value`, of these rows; None if it was anything but one loss of inputs and targets."""
         if self._last is None or self._last[2] is not value:
             return None
         function, arguments, _ = self._last
         tables = {name: part for name, part in arguments.items() if isinstance(part, torch.Tensor)}
         if set(tables) != {"input", "target"} or len({part.shape[:1] for part in tables.values()}) > 1:
             return None
-        twice = {name: torch.cat([part] * 2) for name, part in tables.items()}
-        made: torch.Tensor = function(**{**arguments, **twice})
+        chosen = {name: part[rows] for name, part in tables.items()}
+        made: torch.Tensor = function(**{**arguments, **chosen})
         return made
 
 
 def _growth(model: nn.Module, part: Batch, output: Any, *, criterion: Criterion, calls: _LossCall) -> float | None:
-    """The factor by which the loss grows if every row is given twice."""
-    value, twice = criterion.value(output, part.targets), _rows(part, [*range(part.num_samples)] * 2)
-    if criterion.loss is None:
-        doubled = calls.doubled(value)
-        doubled = criterion.value(model(*twice.args, **twice.kwargs), None) if doubled is None else doubled
-    else:
-        repeated = _mapped(output, lambda tensor: torch.cat([tensor] * 2) if _is_rows(tensor, part) else tensor)
-        doubled = criterion.value(repeated, twice.targets)
-    return float(doubled) / float(value) if float(value) else None
+    """The factor by which the loss grows if every row is given twice; None for one that compares rows."""
+    value, rows = criterion.value(output, part.targets), range(part.num_samples)
+
+    def of_rows(chosen: list[int]) -> float:
+        some = _rows(part, chosen)
+        if criterion.loss is not None:
+            outputs = _mapped(output, lambda tensor: tensor[chosen] if _is_rows(tensor, part) else tensor)
+            return float(criterion.value(outputs, some.targets))
+        found = calls.of_rows(chosen, value=value)
+        return float(criterion.value(model(*some.args, **some.kwargs), None) if found is None else found)
+
+    if not float(value):
+        return None
+    growth = of_rows([*rows, *rows]) / float(value)
+    return None if growth > _ABOVE_A_MEAN and _is_nothing_alone(of_rows, share=float(value) / len(rows)) else growth
+
+
+def _is_nothing_alone(of_rows: Callable[[list[int]], float], *, share: float) -> bool:
+    """A contrastive loss: one row by itself has no rival, and costs nothing."""
+    try:
+        return abs(of_rows([0])) < _NOTHING * abs(share)
+    except Exception:  # One row is too few for some norms; then nothing is known.
+        return False
 
 
 def _is_rows(tensor: torch.Tensor, part: Batch) -> bool:

@@ -22,6 +22,7 @@ class Profile:
         depth: How many weighted layers lie between them, the later one included.
         ratio: Norm at the first over norm at the last; 0 where no gradient arrives at the first.
         is_normalized: Whether a norm lies between: then a layer's step does not grow with its gradient.
+        is_batch_normalized: Whether it is one over the batch, by the batch's own statistics.
     """
 
     first: Record
@@ -29,6 +30,7 @@ class Profile:
     depth: int
     ratio: float
     is_normalized: bool
+    is_batch_normalized: bool
 
 
 def gradient_profile(flow: Flow) -> Profile | None:
@@ -48,7 +50,9 @@ def gradient_profile(flow: Flow) -> Profile | None:
         return None
     regained = prod(averaging(record) for record in trunk if first.index < record.index <= last.index)
     ratio = norm_of(first) * regained / norm_of(last) if norm_of(last) else 0.0
-    return Profile(first, last, depth, ratio, any(record.kind == "norm" for record in between))
+    norms = [record for record in between if record.kind == "norm"]
+    by_batch = any(record.op == "batch_norm" and record.training for record in norms)
+    return Profile(first, last, depth, ratio, bool(norms), by_batch)
 
 
 def norm_of(record: Record) -> float:

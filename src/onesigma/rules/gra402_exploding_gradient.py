@@ -6,7 +6,8 @@ The norm of ∂loss/∂signal at the first hidden place of the trunk over that a
 path from the input to the output goes through: the layers of a plain chain, the stream of a residual network, never
 the inside of a branch. Averages over positions are made good for. Limits: info beyond 5, warning beyond 10, error
 beyond 70; one step milder where norms lie between, because the layers before them do not depend on the scale of their
-weights. At most an info where the loss shows a trained model. Needs a loss. Source: AutoTrainer's ratio of 70.
+weights. At most an info where the loss shows a trained model, and up to √(π/(π − 1)) = 1.21 per layer where batch norms
+lie between, which is their own growth under ReLU (Yang et al.). Needs a loss. Source: AutoTrainer's ratio of 70.
 
 ## Why it matters
 
@@ -34,6 +35,7 @@ Zhang et al. 2021 (AutoTrainer), https://github.com/shiningrain/AUTOTRAINER.
 """
 
 from collections.abc import Iterator
+from math import pi, sqrt
 
 from onesigma.model.trace import Trace
 from onesigma.rules._finding import Finding, figure
@@ -44,6 +46,8 @@ from onesigma.rules._rule import Rule
 from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
+
+_OF_NORMS = sqrt(pi / (pi - 1))
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
@@ -56,7 +60,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         profile.first,
         profile.ratio,
         limits=limits,
-        at_most="info" if looks_trained(trace) else "error",
+        at_most="info" if looks_trained(trace) or (profile.is_batch_normalized and per_layer <= _OF_NORMS) else "error",
         milder=profile.is_normalized,
         message=(
             f"The gradient at {profile.first.name} is {figure(profile.ratio)} times that at {profile.last.name}: "
