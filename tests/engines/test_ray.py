@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import onesigma
-from onesigma._errors import SourceError
+from onesigma._errors import EngineError, SourceError
 from onesigma.engines import Engine, engine_named
 from onesigma.inputs.scan import columns_of
 from onesigma.inputs.sources import open_source
@@ -120,6 +120,24 @@ def test_a_worker_killed_in_a_pass_over_a_dataset_leaves_the_bits_alone(tmp_path
         parcel = engine.map_merge(dataset, Summary.by(columns_of(table), names=("x",)), merge=join, zero=None)
     assert flag.exists()
     assert parcel.state.to_bytes() == local_bytes({"x": array})
+
+
+def test_a_dataset_that_raises_or_drifts_is_one_error_with_the_words_of_the_worker() -> None:
+    def explode(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if batch["x"][0] > 2:
+            raise RuntimeError("the map exploded")
+        return batch
+
+    table = pa.table({"x": [1.5, 2.5], "k": [1, 2]})
+    blocks = ray.data.from_arrow([table, table[1:]])
+    with pytest.raises(EngineError, match=r"ray: the pass stopped: .*RuntimeError: the map exploded; nothing was"):
+        onesigma.standardize(blocks.map_batches(explode, batch_size=None))
+    with pytest.raises(EngineError, match='"k" does not exist'):
+        onesigma.standardize(ray.data.from_arrow([table, table.select(["x"])]))
+    with pytest.raises(SourceError, match="no rows; at least one row is wanted"):
+        onesigma.standardize(blocks.filter(lambda row: row["x"] > 9))
+    with engine_named("ray") as engine, pytest.raises(SourceError, match="no column 'z'"):
+        engine.map_merge(blocks, Summary.by(columns_of(open_source(table)), names=("z",)), merge=join, zero=None)
 
 
 def test_a_scaler_maps_a_dataset_lazily_with_the_bits_of_apply(tmp_path: Path) -> None:
