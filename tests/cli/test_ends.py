@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from onesigma.cli import main
 
@@ -122,6 +123,17 @@ def test_an_interrupt_is_exit_code_130_and_says_so(capsys: pytest.CaptureFixture
 def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended("check", "net.py:Leaves", "--data", "data.csv", "--debug") == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_without_the_place_in_our_code(place: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), place / "flat.pt")
+    (place / "flat.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(2, 2)\n")
+    fold = ("fold", "flat.py:build", "--data", "data.csv", "--state", "flat.pt", "-o", "folded.pt")
+    done = subprocess.run(
+        [sys.executable, "-m", "onesigma", *fold], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == "warning: fold_ folded no norm: the model has no norm.\n"
 
 
 def test_a_reader_who_leaves_is_told_nothing() -> None:

@@ -3,7 +3,9 @@
 import io
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -46,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     try:
         arguments = [argument for argument in given if argument != "--debug"]
-        code = app(args=arguments, prog_name="onesigma", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned
+            code = app(args=arguments, prog_name="onesigma", standalone_mode=False)
         line = INTERRUPTED if code == 130 else ""  # typer has caught it
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         if debug:
@@ -55,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if line:
         Console(stderr=True, soft_wrap=True, highlight=False).print(_red(line))
     raise SystemExit(code or 0)
+
+
+def _warned(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning in one line; where in our code it arose is of no use to who runs a command."""
+    line = escape(" ".join(str(message).split()))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]warning:[/] {line}")
 
 
 def _red(line: str) -> str:
