@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import onesigma
-from onesigma._errors import SourceError
+from onesigma._errors import EngineError, SourceError
 from onesigma.engines import Engine, engine_named
 from onesigma.inputs.scan import columns_of
 from onesigma.inputs.sources import open_source
@@ -98,6 +98,21 @@ def test_a_killed_worker_a_straggler_and_a_part_that_raises_leave_the_bits_alone
     parcel = engine.map_merge(parts, summary, merge=join, zero=None)
     assert (tmp_path / "done").exists()
     assert parcel.state.to_bytes() == local_bytes(array)
+
+
+def test_a_dataframe_that_raises_or_holds_arrays_alone_is_one_clear_error(session: object) -> None:
+    frame = session.createDataFrame([([1.0], 2.0)], ["l", "x"])  # type: ignore[attr-defined]
+    assert onesigma.standardize(frame).columns_.to_bytes() == local_bytes({"x": [2.0]})
+    with pytest.raises(SourceError, match="spark DataFrame: no column holds numbers: 'l' is not a number"):
+        onesigma.standardize(frame.select("l"))
+    with pytest.raises(SourceError, match="no rows; at least one row is wanted"):
+        onesigma.standardize(frame.filter("x > 9"))
+
+    def explode(batches: object) -> object:
+        raise RuntimeError("the map exploded")
+
+    with pytest.raises(EngineError, match=r"(?s)spark: the pass stopped: .*the map exploded"):
+        onesigma.standardize(frame.select("x").mapInArrow(explode, "x double"))
 
 
 def test_a_scaler_maps_a_dataframe_lazily_with_the_bits_of_apply(session: object, tmp_path: Path) -> None:
