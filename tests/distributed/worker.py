@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "FSDP2": sharded,
     "DTensor": tensor_parallel,
 }
+
+
+VERBS = (onesigma.measure, onesigma.check, onesigma.initialize_, onesigma.norm.calibrate_)
 
 
 def whole(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -140,13 +144,16 @@ def raised_by(function: Callable[[], object]) -> Exception:
 
 def check_failures(rank: int) -> None:
     last = dist.get_world_size() - 1
-    model = net()
-    before = fingerprint(model)
-    error = raised_by(lambda: onesigma.on_ranks(onesigma.initialize_, model, batches_that_fail(rank)))
-    assert isinstance(error, OSError if rank == last else onesigma.EngineError)
-    if rank != last:
-        assert f"rank {last} raised OSError: the disk is gone; nothing was changed" in str(error)
-    assert fingerprint(model) == before
+    for name, verb in ((name, verb) for name in MODELS for verb in VERBS):
+        model = MODELS[name]()
+        before = {key: value.clone() for key, value in whole(model).items()}
+        marks = fingerprint(model) if name == "plain" else None
+        error = raised_by(partial(onesigma.on_ranks, verb, model, batches_that_fail(rank)))
+        assert isinstance(error, OSError if rank == last else onesigma.EngineError), (name, verb, error)
+        if rank != last:
+            assert f"rank {last} raised OSError: the disk is gone; nothing was changed" in str(error)
+        assert all(torch.equal(value, before[key]) for key, value in whole(model).items()), (name, verb)
+        assert name != "plain" or fingerprint(model) == marks
     missing = "no/such/file.csv" if rank == last else np.ones((2, 2))
     error = raised_by(lambda: onesigma.standardize(missing, engine="ranks"))
     assert isinstance(error, onesigma.SourceError if rank == last else onesigma.EngineError)
