@@ -15,6 +15,7 @@ from onesigma.model.prediction.asides import READS_MASKS, bernoulli, mask_of, ra
 from onesigma.model.prediction.backward import Made
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
+from onesigma.model.prediction.lineage import Lineage
 from onesigma.model.prediction.rules import rule_of
 from onesigma.model.prediction.rules.pools import bagged
 from onesigma.model.prediction.rules.shapes import SAME
@@ -89,6 +90,7 @@ class Propagation(Listener):
         self._states: Any = WeakTensorKeyDictionary()
         self._tokens: Any = WeakTensorKeyDictionary()
         self._keys: Any = WeakTensorKeyDictionary()
+        self._lineage = Lineage()
         self._overwritten: torch.Tensor | None = None
         for tensor, (values, has_values) in data.items():
             if tensor.is_floating_point():
@@ -167,17 +169,19 @@ class Propagation(Listener):
                 return [Unknown(state if state.startswith("behind ") else f"behind {name}: {state}")] * len(made)
         step = self.step(site, made)
         if site.call.kind == "embedding" and not step.signals:
-            return self._embedded(site, step)
+            rows = self._embedded(site, step)
+            return list(self._lineage.follow(site, step, made=rows, results=made))
         if not step.signals:
             return []
         signals = step.signals
         if all(signal.draws is not None for signal in signals.values()):
-            return list(_drawn(step))
+            return list(self._lineage.follow(site, step, made=_drawn(step), results=made))
         rule = rule_of(step)
         if rule is None:
             raise Unpredictable(f"no rule for {site.call.attributes.get('function', site.call.op)!r}")
         found = rule(step)
-        return [_followed(step, each) for each in (found if isinstance(found, list) else [found])]
+        followed = [_followed(step, each) for each in (found if isinstance(found, list) else [found])]
+        return list(self._lineage.follow(site, step, made=followed, results=made))
 
     def step(self, site: Site, made: list[torch.Tensor]) -> Step:
         """The call as its rule sees it."""
@@ -216,6 +220,7 @@ class Propagation(Listener):
             state = Unknown(f"{name}: the rule does not fit this call ({type(error).__name__}: {error})")
         if state is not None:
             self._states[output] = state
+            self._lineage.aside(() if operands is None else operands.tensors.values(), output)
 
     def _beside(
         self, function: Callable[..., Any], operands: Operands | None, output: torch.Tensor
@@ -238,7 +243,7 @@ class Propagation(Listener):
             return found if found.shape == output.shape else None
         return mask_of(operands.op.name, {**operands.arguments, **states})
 
-    def _embedded(self, site: Site, step: Step) -> list[Signal | Unknown]:
+    def _embedded(self, site: Site, step: Step) -> list[Signal]:
         ids = next(tensor for name, tensor in site.tensors.items() if not tensor.is_floating_point())
         if self.recorder is not None and self.recorder.index_of(ids) is None and not ids.is_meta:
             return []  # positions, counted by the model itself: what they look up is no signal but known
