@@ -154,3 +154,31 @@ def test_a_scripted_model_is_refused_with_a_reason() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         model = torch.jit.script(ready(lambda: nn.Sequential(conv(), B2())))
     assert "no BatchNorm that is known" in fold_(model, drawn(2, 4, 9, 9)).refused[0].reason
+
+
+class Caching(nn.Module):
+    """As LeViT does it: in eval mode, what its parameters give is computed once and kept."""
+
+    def __init__(self, *, per_shape: bool) -> None:
+        super().__init__()
+        self.fc, self.bn, self.table = nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Parameter(torch.randn(8, 4))
+        self.per_shape = per_shape
+        self.cache: dict[Any, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        key = x.shape if self.per_shape else x.device
+        if key not in self.cache:
+            self.cache[key] = self.table[torch.arange(4)].mean(0)
+        return self.bn(self.fc(x)) + self.cache[key].to(x.dtype)
+
+
+@pytest.mark.parametrize("per_shape", [False, True])
+@pytest.mark.parametrize("has_run", [False, True])
+def test_what_is_computed_once_and_kept_is_no_result(per_shape: bool, has_run: bool) -> None:
+    model, x = ready(lambda: Caching(per_shape=per_shape)), drawn(6, 5)
+    expected = copy.deepcopy(model)
+    if has_run:
+        model(x)
+    (edit,) = fold_(model, x.detach())
+    assert edit.applied, edit.reason
+    same(model, expected, drawn(3, 5))

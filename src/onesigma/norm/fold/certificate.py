@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onesigma._errors import CaptureError, ModelError
-from onesigma.model.batches import Batch
+from onesigma.model.batches import Batch, tensors_in
 from onesigma.model.capture import recording
 from onesigma.model.state import preserved
 from onesigma.norm.fold.flow import in_float64
@@ -66,13 +66,16 @@ class Proof:
     def __init__(self, live: nn.Module, twin: nn.Module, *, batches: Sequence[tuple[Batch, Batch]]) -> None:
         self.live, self.twin = live, twin
         self.batches = list(batches)
-        given = [_outputs(live, batch) for batch, _ in self.batches]
-        self.exact = [_exact_outputs(twin, double) for _, double in self.batches]
-        self.noise = max(map(relative_change, self.exact, given))
+        given = [_settled(live, batch) for batch, _ in self.batches]
+        self.exact = [_settled(twin, double, exact=True) for _, double in self.batches]
+        self.noise = max(map(_change, self.exact, given))
         floats = [tensor.dtype for outputs in given for tensor in outputs]
         self.unit = max((torch.finfo(dtype).eps for dtype in floats), default=0.0)
         self.reason = _reason_against(self.exact, given)
-        tried = [(name, batch, _try(twin, batch)) for name, batch in variants_of(self.batches[0][1])]
+        variants = list(variants_of(self.batches[0][1]))
+        for _, batch in variants:
+            _try(twin, batch)
+        tried = [(name, batch, _try(twin, batch)) for name, batch in variants]
         self.variants = [(name, batch, outputs) for name, batch, outputs in tried if outputs is not None]
 
     def change(self) -> tuple[float, str]:
@@ -103,13 +106,24 @@ def _reason_against(exact: Sequence[Outputs], given: Sequence[Outputs]) -> str:
         return "the model returns no floating tensor that a fold could be proven by"
     if not all(bool(tensor.isfinite().all()) for outputs in (*exact, *given) for tensor in outputs):
         return "the model's output is not finite, so that a fold cannot be proven"
+    if not all(map(_are_alike, exact, given)):
+        return "the model gives something else in float64, so that a fold cannot be proven"
     return ""
 
 
 def _change(before: Outputs, after: Outputs | None) -> float:
-    if after is None or [tensor.shape for tensor in before] != [tensor.shape for tensor in after]:
-        return float("inf")
-    return relative_change(before, after)
+    return float("inf") if after is None or not _are_alike(before, after) else relative_change(before, after)
+
+
+def _are_alike(one: Outputs, other: Outputs) -> bool:
+    return [tensor.shape for tensor in one] == [tensor.shape for tensor in other]
+
+
+def _settled(model: nn.Module, batch: Batch, *, exact: bool = False) -> Outputs:
+    """What the model gives when it runs again: what the first run leaves may be a cache, and no result."""
+    run = _exact_outputs if exact else _outputs
+    run(model, batch)
+    return run(model, batch)
 
 
 def _try(model: nn.Module, batch: Batch, *, exact: bool = True) -> Outputs | None:
@@ -153,9 +167,9 @@ def float64_twin(model: nn.Module) -> nn.Module:
     Raises:
         ModelError: The model cannot be copied.
     """
-    attributes = (value for module in model.modules() for value in vars(module).values())
+    kept = (tensor for module in model.modules() for value in vars(module).values() for tensor in tensors_in(value))
     # What a forward pass left on a module, as for a look at its activations, has a history and cannot be copied.
-    memo: dict[int, Any] = {id(x): x.detach() for x in attributes if isinstance(x, Tensor) and not x.is_leaf}
+    memo: dict[int, Any] = {id(tensor): tensor.detach() for tensor in kept if not tensor.is_leaf}
     try:
         return copy.deepcopy(model, memo).double().eval()
     except Exception as error:
