@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from onesigma._errors import ConfigError
 from onesigma.model.state import fingerprint
 from onesigma.norm import calibrate_, freeze_, gap
 
@@ -159,3 +160,12 @@ def test_without_a_loss_there_is_none() -> None:
     model, batches = deep()
     found = gap(model, batches)
     assert (found.loss_train, found.loss_eval, found.layers[0].loss_change) == (None, None, None)
+
+
+def test_a_loss_may_be_named_as_for_check() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+    named, called = (gap(model, (x, torch.arange(32) % 3), loss=loss) for loss in ("cross_entropy", F.cross_entropy))
+    assert named == called
+    with pytest.raises(ConfigError, match="cross_entropy"):
+        gap(model, (x, torch.arange(32) % 3), loss="crossentropy")

@@ -11,9 +11,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from onesigma._typing import Loss
-from onesigma.measure.losses import Criterion, criterion_of
 from onesigma.measure.passes import measured
 from onesigma.model.batches import Batch, tensors_in
+from onesigma.model.criterion import Criterion, criterion_of
 from onesigma.model.names import unwrapped
 from onesigma.model.ops import bound_arguments, op_of
 from onesigma.model.state import preserved, random_state_preserved

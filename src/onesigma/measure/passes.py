@@ -10,11 +10,12 @@ from onesigma._errors import CaptureError, ConfigError
 from onesigma._typing import Batches, Loss
 from onesigma.measure.assembly import Pass, trace_of
 from onesigma.measure.inputs import tables_of
-from onesigma.measure.losses import Criterion, chance_at, criterion_of
+from onesigma.measure.losses import chance_at
 from onesigma.measure.parameters import parameter_slots, with_gradients
 from onesigma.measure.watcher import Watcher
 from onesigma.model.batches import Batch, iterate_batches
 from onesigma.model.capture import recording
+from onesigma.model.criterion import Criterion, criterion_of
 from onesigma.model.names import unwrapped
 from onesigma.model.signals import Ledger
 from onesigma.model.state import preserved

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from onesigma._typing import Batches, Loss
+from onesigma.model.criterion import Criterion, criterion_of
 from onesigma.model.names import unwrapped
 from onesigma.model.state import preserved
 from onesigma.norm.causes import Evidence, cause_of
@@ -59,7 +60,7 @@ class Gap:
     layers: tuple[LayerGap, ...]
 
 
-def gap(model: nn.Module, batches: Batches, *, loss: Loss | None = None, forward: Forward | None = None) -> Gap:
+def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, forward: Forward | None = None) -> Gap:
     """Measure the gap between training and eval mode, and tell which layer makes it, and why.
 
     The data's statistics are those that training sees: everything in training mode, each BatchNorm fed by others that
@@ -83,12 +84,13 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | None = None, forward
         model: Any module that can be run; nothing of it changes. In one in training mode, BatchNorms in eval mode are
             frozen on purpose and stay so.
         batches: See `iterate_batches`; kept in memory, since they are gone over once for each layer.
-        loss: `loss(output, targets)`; without, an output's own `.loss` is used where it has one.
+        loss: A name as in `check`, or `loss(output, targets)`; without, an output's own `.loss` is used if it has one.
         forward: `forward(model, item)` for models that are not called as `model(inputs)`.
 
     Raises:
         CaptureError: The model raised.
         BatchError: There is no batch.
+        ConfigError: There is no loss of this name.
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(2))
@@ -98,23 +100,27 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | None = None, forward
 
     Reference: Wu & Johnson 2021, https://arxiv.org/abs/2105.07576
     """
-    module = unwrapped(model)
+    module, criterion = unwrapped(model), criterion_of(loss)
     items = list(passes(batches, again=True))
     norms = batch_norms(module)
     measured = {name: norm for name, norm in norms.items() if norm.running_mean is not None}
     wrong = {name for name, norm in norms.items() if norm.running_mean is None or _trains_alone(norm, model=module)}
     with preserved(module), torch.no_grad(), eager():
-        loss_eval = _mean_loss(module.eval() if module.training else module, items, loss=loss, forward=forward)
+        loss_eval = _mean_loss(
+            module.eval() if module.training else module, items, criterion=criterion, forward=forward
+        )
     with preserved(module), torch.no_grad(), eager():
         free = _in_training(module, measured)
         watch = _Watch(measured, free=free)
-        loss_train = _mean_loss(module, items, loss=loss, forward=forward, mode=watch)
+        loss_train = _mean_loss(module, items, criterion=criterion, forward=forward, mode=watch)
         changes: dict[str, float] = {}
         if loss_train is not None:
             for name in watch.order:
                 others = {other: norm for other, norm in measured.items() if other in free - {name}}
                 mode = BatchNormMode(others)
-                changed = _mean_loss(module, items, loss=loss, forward=forward, mode=mode) if name in free else None
+                changed = (
+                    _mean_loss(module, items, criterion=criterion, forward=forward, mode=mode) if name in free else None
+                )
                 changes[name] = 0.0 if changed is None else changed - loss_train
         evidence = {name: watch.evidence(name) for name in watch.order}
     layers = [_layer_gap(name, seen, wrong, changes.get(name)) for name, seen in evidence.items()]
@@ -181,7 +187,7 @@ def _mean_loss(
     model: nn.Module,
     items: Iterable[Any],
     *,
-    loss: Loss | None,
+    criterion: Criterion,
     forward: Forward | None,
     mode: BatchNormMode | None = None,
 ) -> float | None:
@@ -190,7 +196,7 @@ def _mean_loss(
     total, rows = 0.0, 0
     with mode or nullcontext():
         for output, batch in run_all(model, items, forward=forward):
-            value = getattr(output, "loss", None) if loss is None else loss(output, batch.targets)
+            value = criterion.value(output, batch.targets)
             if not isinstance(value, torch.Tensor):
                 continue
             total += float(value) * max(batch.num_samples, 1)

@@ -43,7 +43,7 @@ def moments(x: Array, mean: Array, spread: Array) -> int:
             away = center - mean[c]
             mean[c] += away * (more / whole)
             spread[c] += squares - more * (center - near) ** 2 + away * away * (before * (more / whole))
-    return x.shape[0] * more
+    return int(x.shape[0] * more)
 
 
 @_compiled
