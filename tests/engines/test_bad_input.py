@@ -134,6 +134,10 @@ LIES = {
     "a scalar": (lambda: da.ones((4, 2)).sum(), "this is a single number"),
     "nothing": (lambda: [delayed(None)], "a table is wanted"),
     "nothing later": (lambda: [delayed(np.ones((2, 2))), delayed(None)], "a table is wanted"),
+    "a later one that is wider": (
+        lambda: [delayed(np.ones((2, 2))), delayed(np.ones((2, 3)))],
+        r"shape \(2, 3\) has 3 columns, the first 2",
+    ),
     "a number": (lambda: [delayed(5)], "a table is wanted"),
     "a function that raises": (lambda: [delayed(np.ones((2, 2))), delayed(raising)()], "it breaks on purpose"),
     "text in a bag": (lambda: db.from_sequence([{"a": 1.0}, {"a": "x"}], npartitions=2), "'a' must hold numbers"),

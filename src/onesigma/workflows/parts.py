@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from onesigma._errors import OnesigmaError
+from onesigma._errors import OnesigmaError, SourceError
 from onesigma.inputs.scan import Statistic
 from onesigma.inputs.sources import Block, Shard, open_source
 
@@ -115,6 +115,7 @@ class Summary:
         of: The state of a block.
         merge: The state of both.
         names: Columns to take from a table; parts have their own.
+        whole: All columns were taken: an array without names that has more of them is no part of the same table.
         axis: See `open_source`.
         field: See `open_source`.
     """
@@ -122,6 +123,7 @@ class Summary:
     of: Callable[[Block], Any]
     merge: Callable[[Any, Any], Any]
     names: tuple[str, ...] = ()
+    whole: bool = False
     axis: int | None = None
     field: str | int | None = None
 
@@ -149,6 +151,11 @@ class Summary:
             return part.blocks()
         if hasattr(part, "__len__") and not len(part):
             return iter(())  # Perhaps without columns, too.
+        if self.whole and hasattr(part, "shape") and not hasattr(part, "columns"):
+            found = len(open_source(part, axis=self.axis, field=self.field).names)
+            if found > len(self.names):
+                shape = tuple(part.shape)
+                raise SourceError(f"a part of shape {shape} has {found} columns, the first {len(self.names)}.")
         return open_source(part, list(self.names), axis=self.axis, field=self.field).blocks()
 
 

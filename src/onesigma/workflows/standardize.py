@@ -129,7 +129,7 @@ def fit(
             if checkpoint is not None:
                 raise ConfigError("checkpoint: only a pass over files can be resumed; pass paths instead of a dataset.")
             table = look(runner, source, **reading)
-            run = partial(_over_dataset, runner, source, axis=reading.get("axis"), field=reading.get("field"))
+            run = partial(_over_dataset, runner, source, **{"columns": None, "axis": None, "field": None, **reading})
         return fit_scaler(table, engine=run, **fitting), table
 
 
@@ -160,10 +160,12 @@ def _over_dataset(
     table: Source,
     statistic: Statistic[Any],
     *,
+    columns: Any,
     axis: int | None,
     field: str | int | None,
+    **_: Any,
 ) -> Any:
-    summary = Summary.by(statistic, names=table.names, axis=axis, field=field)
+    summary = Summary.by(statistic, names=table.names, whole=columns is None, axis=axis, field=field)
     parcel = engine.map_merge(engine.parts(dataset, table.names, axis=axis), summary, merge=join, zero=None)
     return statistic.zero if parcel is None else parcel.state
 
