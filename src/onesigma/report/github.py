@@ -3,20 +3,16 @@
 Reference: Workflow commands, https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 """
 
-from typing import TYPE_CHECKING
-
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import place
 from onesigma.rules import Finding
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["render"]
 
 COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def render(report: "Report") -> str:
+def render(report: Diagnosis) -> str:
     """One line per finding; the empty string for none."""
     return "".join(f"{_annotation(finding)}\n" for finding in report.findings)
 

@@ -2,12 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.rules import SEVERITIES, Finding, Severity
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["Group", "group", "groups_of", "of_code", "place"]
 
@@ -78,7 +75,7 @@ def place(finding: Finding) -> str:
     return f"{finding.layer}#{finding.call}" if finding.call else finding.layer
 
 
-def groups_of(report: "Report") -> tuple[Group, ...]:
+def groups_of(report: Diagnosis) -> tuple[Group, ...]:
     """The findings of a report by cause, worst first; where equally bad, what explains more comes first."""
     return group(report.findings)
 

@@ -7,23 +7,21 @@ the strings "NaN", "Infinity" and "-Infinity", and read back as numbers wherever
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from onesigma._errors import ReportFileError
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.trace import InputRecord, LossRecord, ParameterRecord, Record, Trace
 from onesigma.report._codec import Json, decode, encode
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.summary import FailOn, Meta, Summary
 from onesigma.rules import Finding
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["SCHEMA", "Document", "read", "write", "write_brief"]
 
 SCHEMA = "onesigma/report/1"
 
-AnyReport = TypeVar("AnyReport", bound="Report")
+AnyDiagnosis = TypeVar("AnyDiagnosis", bound=Diagnosis)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +69,12 @@ class Document:
     before: "Document | None" = None
 
 
-def write(report: "Report") -> str:
+def write(report: Diagnosis) -> str:
     """The JSON text of a report: one line per layer, parameter, finding and edit, so that two files can be diffed."""
     return _text(encode(_document(report)))
 
 
-def write_brief(report: "Report") -> str:
+def write_brief(report: Diagnosis) -> str:
     """A report of the same schema in a fifth of the bytes, as it is embedded in a page.
 
     Six digits, which is what float32 holds; no histograms, no firing rates per unit, no state before the edits, and
@@ -93,7 +91,7 @@ def _text(document: Json) -> str:
     return _lines({"schema": SCHEMA, **document}) + "\n"
 
 
-def read(text: str | bytes, *, cls: type[AnyReport], source: str = "report") -> AnyReport:
+def read(text: str | bytes, *, cls: type[AnyDiagnosis], source: str = "report") -> AnyDiagnosis:
     """The report that `write` wrote; unknown fields are left aside, so that later versions may add some.
 
     Raises:
@@ -121,7 +119,7 @@ def _parse(text: str | bytes, *, source: str) -> Any:
         raise ReportFileError(f"{source}: expected a JSON report of onesigma, could not read it: {error}.") from None
 
 
-def _document(report: "Report") -> Document:
+def _document(report: Diagnosis) -> Document:
     trace = report.trace
     return Document(
         summary=report.summary,
@@ -145,7 +143,7 @@ def _document(report: "Report") -> Document:
     )
 
 
-def _report(document: Document, *, cls: type[AnyReport]) -> AnyReport:
+def _report(document: Document, *, cls: type[AnyDiagnosis]) -> AnyDiagnosis:
     return cls(
         trace=Trace(
             model=document.model,

@@ -1,20 +1,17 @@
 """Findings as JUnit XML, which every CI server shows: one test case per layer, one failure per finding."""
 
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from onesigma.report._words import clean
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import place
 from onesigma.report.summary import fails
 from onesigma.rules import Finding
 
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
-
 __all__ = ["render"]
 
 
-def render(report: "Report") -> str:
+def render(report: Diagnosis) -> str:
     """The XML text. Findings below `report.fail_on` stand in `system-out`: they fail nothing."""
     places = list(dict.fromkeys([record.name for record in report.trace.records] + list(map(place, report.findings))))
     failing = [finding for finding in report.findings if fails(finding.severity, fail_on=report.fail_on)]

@@ -3,15 +3,13 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from onesigma.model.edits import Edit, Edits
 from onesigma.report._words import clean, number
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.rules import SEVERITIES, Finding
 from onesigma.rules import values as measured_values
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["Mended", "edits_diff", "lines_to_paste", "mended"]
 
@@ -35,7 +33,7 @@ class Mended:
     state: State
 
 
-def mended(report: "Report") -> tuple[Mended, ...]:
+def mended(report: Diagnosis) -> tuple[Mended, ...]:
     """One entry per finding before the edits that is more than a note, gravest first, then those that came."""
     if report.before is None:
         return ()

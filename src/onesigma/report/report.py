@@ -1,40 +1,29 @@
 """The record that a diagnosis ends in, and the forms it can be shown and kept in."""
 
 import html
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from onesigma._errors import ConfigError
-from onesigma.model.edits import Edits
-from onesigma.model.trace import Trace
 from onesigma.report import github, json, junit, sarif, text
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.html import page
-from onesigma.report.summary import FailOn, Meta, Summary
-from onesigma.rules import Finding
 
 __all__ = ["Report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What was measured, what was found, what was changed. Equal reports make equal bytes, in every form.
+class Report(Diagnosis):
+    """A diagnosis with its written forms. Equal reports make equal bytes, in every form.
 
-    Attributes:
-        trace: What was seen of the model.
-        findings: What the rules found.
-        edits: What was changed; a refusal says why.
-        before: The report of the state before the edits.
-        meta: Where all this came from.
-        curves: Losses of trainings, by name.
-        predicted: Predicted std of a call's result, by the name of the call.
-        predicted_gradients: Predicted rms of the gradient at a call's result, likewise.
-        fail_on: The least severity that makes the exit code 1.
+    The fields are those of `onesigma.report.diagnosis.Diagnosis`; what stands in `before` is a report too.
 
     Example:
+        >>> from onesigma.model.trace import Trace
         >>> report = Report(trace=Trace(model="Net"))
         >>> report.summary.verdict, report.exit_code
         ('no findings', 0)
@@ -42,25 +31,7 @@ class Report:
         True
     """
 
-    trace: Trace
-    findings: tuple[Finding, ...] = ()
-    edits: Edits = field(default_factory=Edits)
     before: "Report | None" = None
-    meta: Meta = field(default_factory=Meta)
-    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    predicted: Mapping[str, float] = field(default_factory=dict)
-    predicted_gradients: Mapping[str, float] = field(default_factory=dict)
-    fail_on: FailOn = "warning"
-
-    @property
-    def summary(self) -> Summary:
-        """The verdict and its counts."""
-        return Summary.of(self.trace, self.findings, fail_on=self.fail_on)
-
-    @property
-    def exit_code(self) -> int:
-        """0 clean, 1 where a finding is at least as severe as `fail_on`."""
-        return self.summary.exit_code
 
     def to_json(self) -> str:
         """The report as JSON text, complete: `from_json` reads an equal report."""

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from onesigma.model.trace import Activity, Record, Signal, Trace
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.rules import Finding
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["Row", "rows_of"]
 
@@ -81,7 +78,7 @@ class Row:
         return next((severity for severity in ("error", "warning", "info") if severity in found), "")
 
 
-def rows_of(report: "Report") -> tuple[Row, ...]:
+def rows_of(report: Diagnosis) -> tuple[Row, ...]:
     """The rows of a report, in execution order, each beside its state before the edits."""
     rows = [
         replace(

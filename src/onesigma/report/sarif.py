@@ -5,14 +5,12 @@ Reference: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import place
 from onesigma.rules import RULES, Finding
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["render"]
 
@@ -20,7 +18,7 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
-def render(report: "Report") -> str:
+def render(report: Diagnosis) -> str:
     """The SARIF text: a layer is a logical location; the file of the model, where it is known, a physical one."""
     rules = {finding.code: finding.name for finding in report.findings}
     driver: dict[str, Any] = {
@@ -47,7 +45,7 @@ def _rule(code: str, name: str) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, *, rule: int, report: "Report") -> dict[str, Any]:
+def _result(finding: Finding, *, rule: int, report: Diagnosis) -> dict[str, Any]:
     fix = f"\n\nFix:\n{finding.fix}" if finding.fix else ""
     location: dict[str, Any] = {
         "logicalLocations": [{"fullyQualifiedName": place(finding) or report.trace.model or "model", "kind": "member"}]

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -11,21 +10,19 @@ from rich.text import Text
 from onesigma.model.edits import Edit
 from onesigma.model.trace import InputRecord
 from onesigma.report._words import arrow, clean, number, shape
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import Group, groups_of, place
 from onesigma.report.mended import Mended, lines_to_paste, mended
 from onesigma.report.rows import rows_of
 from onesigma.report.scale_table import MARKS, ends, scale_table
 from onesigma.report.summary import plural
 
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
-
 __all__ = ["capture", "parts", "render"]
 
 MAX_EDITS = 12
 
 
-def render(report: "Report", *, width: int, color: bool) -> str:
+def render(report: Diagnosis, *, width: int, color: bool) -> str:
     """The report as a terminal of `width` columns shows it."""
     return capture(parts(report, width=width), width=width, color=color)
 
@@ -47,7 +44,7 @@ def capture(renderables: Iterable[RenderableType], *, width: int, color: bool) -
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
-def parts(report: "Report", *, width: int) -> Iterator[RenderableType]:
+def parts(report: Diagnosis, *, width: int) -> Iterator[RenderableType]:
     """The renderable parts, from top to bottom."""
     yield from _verdict(report)
     rows = rows_of(report)
@@ -65,7 +62,7 @@ def parts(report: "Report", *, width: int) -> Iterator[RenderableType]:
         yield from _paste(lines_to_paste(report.edits))
 
 
-def _verdict(report: "Report") -> Iterator[Text]:
+def _verdict(report: Diagnosis) -> Iterator[Text]:
     summary = report.summary
     # Notes alone are a clean bill.
     mark, style = MARKS["error" if summary.errors else "warning" if summary.warnings else ""]
@@ -83,7 +80,7 @@ def _verdict(report: "Report") -> Iterator[Text]:
         yield text
 
 
-def _scope(report: "Report") -> str:
+def _scope(report: Diagnosis) -> str:
     summary = report.summary
     if not report.trace.records and report.trace.parameters:
         tensors = plural(len(report.trace.parameters), "tensor")
@@ -100,7 +97,7 @@ def _input(record: InputRecord) -> str:
     return text if record.signal is None else f"{text}, std {number(record.signal.std)}"
 
 
-def _before_after(report: "Report") -> str:
+def _before_after(report: Diagnosis) -> str:
     assert report.trace.loss is not None
     before = report.before.trace.loss if report.before else None
     after = number(report.trace.loss.value)

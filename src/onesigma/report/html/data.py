@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from onesigma.model.trace import Column, InputRecord, LossRecord
 from onesigma.report._words import number, shape
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.markup import Html, tag
 from onesigma.report.svg import Axis, label, line, log_axis, points, svg
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["curves", "data", "loss_gauge"]
 
@@ -18,7 +15,7 @@ MOST = 40
 SHADES = 4
 
 
-def data(report: "Report") -> Iterator[Html]:
+def data(report: Diagnosis) -> Iterator[Html]:
     """One panel per input, and one for the targets."""
     then = {record.name: record for record in report.before.trace.inputs} if report.before else {}
     for record in report.trace.inputs:

@@ -2,18 +2,15 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from onesigma.model.edits import Edit, Edits
 from onesigma.report._words import number
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import Group, place
 from onesigma.report.html.verdict import fix
 from onesigma.report.markup import Html, tag
 from onesigma.report.mended import Mended, lines_to_paste
 from onesigma.rules import Finding
-
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
 
 __all__ = ["edit_table", "edits_section", "finding_list", "mended_table", "settings"]
 
@@ -135,7 +132,7 @@ def _edit(edit: Edit) -> Html:
     )
 
 
-def settings(report: "Report") -> Iterator[Html]:
+def settings(report: Diagnosis) -> Iterator[Html]:
     """Limits, versions and the command: all that is needed to make this report again."""
     meta = report.meta
     facts = {"command": meta.command, "seed": "" if meta.seed is None else str(meta.seed), "date": meta.date}

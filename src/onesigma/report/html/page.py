@@ -4,8 +4,8 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from importlib import resources
-from typing import TYPE_CHECKING
 
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import groups_of
 from onesigma.report.html.data import curves, data, loss_gauge
 from onesigma.report.html.findings import edits_section, finding_list, mended_table, settings
@@ -21,15 +21,12 @@ from onesigma.report.mended import mended
 from onesigma.report.rows import Row, rows_of
 from onesigma.rules import RULES
 
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
-
 __all__ = ["document", "render"]
 
 PAGES = {code: rule.page for code, rule in RULES.items()}
 
 
-def render(report: "Report", *, changes: Html | None = None) -> str:
+def render(report: Diagnosis, *, changes: Html | None = None) -> str:
     """The page of a report; `changes` is a section that stands before all others."""
     rows = rows_of(report)
     sections = [("changes", "Changes", section("changes", "Changes", changes))] if changes else []
@@ -60,7 +57,7 @@ def document(body: Child, *, title: str, embedded: Html | None = None) -> str:
     return f"<!doctype html>\n{page}\n"
 
 
-def _sections(report: "Report", rows: tuple[Row, ...]) -> Iterator[tuple[str, str, Html]]:
+def _sections(report: Diagnosis, rows: tuple[Row, ...]) -> Iterator[tuple[str, str, Html]]:
     """What there is to show, in the order a person asks: how bad, where, why, what was done."""
     trace, before = report.trace, report.before
     parts: list[tuple[str, str, Child]] = [
@@ -92,7 +89,7 @@ def _contents(sections: list[tuple[str, str, Html]]) -> Html:
     return tag("nav", tag("ul", links), aria_label="Contents")
 
 
-def _footer(report: "Report") -> Html:
+def _footer(report: Diagnosis) -> Html:
     version = report.meta.versions.get("onesigma", "")
     return tag(
         "footer",
@@ -101,7 +98,7 @@ def _footer(report: "Report") -> Html:
     )
 
 
-def _embedded(report: "Report") -> Html:
+def _embedded(report: Diagnosis) -> Html:
     # `<` alone can end a script element early; JSON lets it be written as an escape.
     text = write_brief(report).translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
     return tag("script", Html(text), type="application/json", id="report")

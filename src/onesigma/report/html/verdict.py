@@ -3,24 +3,21 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from onesigma.report._words import number, percent
+from onesigma.report.diagnosis import Diagnosis
 from onesigma.report.groups import Group, groups_of
 from onesigma.report.html.histograms import BOUNDED
 from onesigma.report.markup import Html, tag
 from onesigma.report.rows import Row, rows_of
 from onesigma.report.summary import plural
 
-if TYPE_CHECKING:
-    from onesigma.report.report import Report
-
 __all__ = ["card", "fix", "header", "verdict"]
 
 TOP = 3
 
 
-def header(report: "Report") -> Html:
+def header(report: Diagnosis) -> Html:
     """The name of the model and where the report came from."""
     meta, summary = report.meta, report.summary
     facts = [meta.data, plural(summary.num_samples, "sample"), plural(summary.layers, "layer")]
@@ -40,7 +37,7 @@ def header(report: "Report") -> Html:
     )
 
 
-def verdict(report: "Report", rows: Sequence[Row]) -> Html:
+def verdict(report: Diagnosis, rows: Sequence[Row]) -> Html:
     """The strip: one sentence, four numbers, the top findings with their fixes."""
     groups = groups_of(report)
     summary = report.summary
@@ -60,7 +57,7 @@ def verdict(report: "Report", rows: Sequence[Row]) -> Html:
     )
 
 
-def _sentence(report: "Report") -> Iterator[Html | str]:
+def _sentence(report: Diagnosis) -> Iterator[Html | str]:
     if report.before is not None and report.before.summary.verdict != report.summary.verdict:
         yield tag("s", report.before.summary.verdict)
         yield " "
@@ -68,7 +65,7 @@ def _sentence(report: "Report") -> Iterator[Html | str]:
     yield report.summary.verdict[:1].upper() + report.summary.verdict[1:]
 
 
-def _advice(report: "Report", *, groups: Sequence[Group]) -> str:
+def _advice(report: Diagnosis, *, groups: Sequence[Group]) -> str:
     serious = [group for group in groups if group.rank > 0]
     if not groups:
         return "Every rule that was asked is content with what it measured."
@@ -79,7 +76,7 @@ def _advice(report: "Report", *, groups: Sequence[Group]) -> str:
     return f"{told}: it explains others below it." if explained and serious[0].consequences else f"{told}."
 
 
-def _tiles(report: "Report", rows: Sequence[Row]) -> Iterator[Html]:
+def _tiles(report: Diagnosis, rows: Sequence[Row]) -> Iterator[Html]:
     # All layers of the earlier state: some may be gone by now.
     then = rows_of(report.before) if report.before else ()
     yield from _tile("Pre-activation std", _span(rows, "preactivation"), before=_span(then, "preactivation"))
