@@ -316,7 +316,7 @@ def test_a_loss_tells_whether_it_helped() -> None:
         return F.mse_loss(copy.deepcopy(model).eval()(x), torch.zeros(64, 6)).item()
 
     expected = [loss_in_eval()]
-    edits = calibrate_(model, batches, loss=F.mse_loss)
+    edits = calibrate_(model, batches, loss="mse")
     expected.append(loss_in_eval())
     assert f"{expected[0]:.4g}" in edits[0].reason
     assert f"{expected[1]:.4g}" in edits[0].reason
@@ -381,6 +381,16 @@ def test_padding_counts_for_nothing() -> None:
     calibrate_(model, parts)
     assert model.norm.running_mean.item() == 3.0
     assert model.norm.running_var.item() * 3 / 4 == pytest.approx(2.0, rel=1e-6)
+
+
+def test_rows_and_sequences_of_one_layer_are_counted_together() -> None:
+    """As where some masks are full, or a layer is used twice: the one calls with (N, C), the other with (N, C, L)."""
+    norm, rows, sequences = nn.BatchNorm1d(3), seeded(5, 3) + 4, 2 * seeded(4, 3, 6, seed=1)
+    expected = torch.cat([rows, sequences.movedim(1, -1).flatten(0, 1)]).double()
+    for order in ([rows, sequences], [sequences, rows], [rows[:2], sequences, rows[2:]]):
+        calibrate_(norm, order)
+        torch.testing.assert_close(norm.running_mean, expected.mean(0).float())
+        torch.testing.assert_close(norm.running_var, expected.var(0).float())
 
 
 def test_averaged_weights_get_statistics_of_their_own() -> None:

@@ -1,13 +1,16 @@
 """Models and data that a stranger may come with: an answer or an error of onesigma's own, and the model as it was."""
 
 import copy
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.utils.data import DataLoader, Dataset
 
 from onesigma._errors import BatchError, CaptureError, ModelError
 from onesigma.model.state import fingerprint
@@ -67,6 +70,31 @@ class Failing(nn.Module):
 def broken_loader() -> Iterator[torch.Tensor]:
     yield batch()
     raise KeyboardInterrupt
+
+
+class Augmented(Dataset[torch.Tensor]):
+    """Draws from all three global generators, as augmentation does."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.randn(5) + random.random() + np.random.rand()
+
+
+@pytest.mark.parametrize("name", WITH_DATA)
+@pytest.mark.parametrize("drawn", [False, True], ids=["loader", "iterator"])
+def test_a_loader_that_draws_random_numbers_leaves_the_global_generators_where_they_stood(
+    name: str, drawn: bool
+) -> None:
+    model, loader = mlp(), DataLoader(Augmented(), batch_size=8, shuffle=True)
+    batches, before = iter(loader) if drawn else loader, random_states()
+    WITH_DATA[name](model, batches)
+    assert random_states() == before
+
+
+def random_states() -> tuple[str, ...]:
+    return str(torch.get_rng_state().tolist()), str(random.getstate()), str(np.random.get_state())
 
 
 @pytest.mark.parametrize("name", WITH_DATA)

@@ -3,11 +3,13 @@
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from onesigma._errors import ConfigError, NoEffectWarning
 from onesigma.model.state import fingerprint
@@ -339,3 +341,44 @@ def test_a_sample_norm_cannot_be_the_identity() -> None:
         insert_(LeNet(), seeded(4, 1, 28, 28), kind="layer", preserve=True)
     with pytest.raises(ConfigError, match="kind must be one of batch, layer, rms, group"):
         insert_(LeNet(), seeded(4, 1, 28, 28), kind="spectral")
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer", "rms", "group"])
+@pytest.mark.parametrize(
+    ("layer", "shape"), [(nn.Conv2d(3, 8, 3), (3, 9, 9)), (nn.Conv1d(3, 8, 3), (3, 9)), (nn.Linear(6, 8), (6,))]
+)
+def test_a_single_sample_without_an_axis_of_samples_is_refused(
+    kind: Any, layer: nn.Module, shape: tuple[int, ...]
+) -> None:
+    """Convolutions take (C, H, W) too, and then axis 1 is no channel."""
+    model = nn.Sequential(copy.deepcopy(layer), nn.ReLU())
+    with pytest.warns(NoEffectWarning, match="no axis of samples"):
+        insert_(model, seeded(*shape), kind=kind)
+
+
+def test_a_first_batch_of_one_row_is_fine() -> None:
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)), seeded(9, 6)
+    expected = model[0](x).detach()
+    (edit,) = insert_(model, list(x.split([1, 5, 3])))
+    assert edit.applied
+    norm = model[1]
+    assert isinstance(norm, nn.BatchNorm1d)
+    torch.testing.assert_close(norm.running_var, expected.var(0))
+
+
+def test_a_copy_of_a_wrapped_layer_has_its_norm_whatever_the_layer_says_of_copies() -> None:
+    """A parametrized layer has a `__deepcopy__` of its own."""
+
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = parametrizations.weight_norm(nn.Linear(6, 8)), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.down(torch.relu(self.up(x)))
+
+    model = Normed()
+    assert len(insert_(model, seeded(32, 6)).applied) == 1
+    twin = copy.deepcopy(model)
+    assert len(norms_in(twin)) == 1
+    assert torch.equal(twin.eval()(seeded(4, 6)), model.eval()(seeded(4, 6)))

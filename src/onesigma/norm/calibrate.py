@@ -12,9 +12,10 @@ from torch import nn
 
 from onesigma._errors import BatchError, ConfigError, NoEffectWarning
 from onesigma._typing import Batches, Loss
+from onesigma.model.criterion import Criterion, criterion_of
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import unwrapped
-from onesigma.model.state import preserved
+from onesigma.model.state import preserved, random_state_preserved
 from onesigma.norm.estimates import Estimate, Readout, estimated
 from onesigma.norm.frozen import Frozen
 from onesigma.norm.statistics import BatchNorm, Forward, batch_norms, eager, passes, run_all
@@ -33,7 +34,7 @@ def calibrate_(
     variance: Literal["population", "mean_of_batches"] = "population",
     order: Literal["one_pass", "layer_by_layer"] = "one_pass",
     tolerance: float | None = None,
-    loss: Loss | None = None,
+    loss: Loss | str | None = None,
     group: Any = None,
 ) -> Edits:
     """Set `running_mean` and `running_var` of every BatchNorm to the statistics of the data that reaches it.
@@ -55,7 +56,8 @@ def calibrate_(
             single value per channel is normalized by all values seen until then.
         tolerance: Stop as soon as the standard error of a mean, 1/√samples in stds, is this small: 0.03 takes a
             thousand samples, 0.01 ten thousand. Without, all batches are used.
-        loss: `loss(output, targets)`; each edit's `reason` tells its mean in eval mode, before and after.
+        loss: A name as in `check`, or `loss(output, targets)`; each edit's `reason` tells its mean in eval mode, before
+            and after.
         group: A process group (`torch.distributed.group.WORLD`) whose ranks each hold a part of the data; all must
             call. Each then has the statistics of the whole; ranks may differ in their data and may have none.
 
@@ -68,7 +70,7 @@ def calibrate_(
         CaptureError: The model raised.
         BatchError: There is no batch.
         ModelError: The model has lazy layers that have not seen a batch.
-        ConfigError: Another `variance` or `order`, or a tolerance that is not positive.
+        ConfigError: Another `variance` or `order`, a tolerance that is not positive, or no loss of this name.
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
@@ -85,10 +87,12 @@ def calibrate_(
         raise ConfigError(f"calibrate_: tolerance is a standard error in stds and must be above 0, got {tolerance!r}.")
     module = unwrapped(model)
     norms, refused = _chosen(module)
-    items = passes(batches, again=order == "layer_by_layer" or loss is not None)
+    with random_state_preserved():
+        items = passes(batches, again=order == "layer_by_layer" or loss is not None)
     within = variance == "mean_of_batches"
     measure = partial(estimated, module, items, within=within, forward=forward, group=group, tolerance=tolerance or 0.0)
-    in_eval = partial(_mean_loss, module, items, forward=forward, loss=loss)
+    criterion = None if loss is None else criterion_of(loss)
+    in_eval = partial(_mean_loss, module, items, forward=forward, criterion=criterion)
     with preserved(module), torch.no_grad(), eager():
         saved = {name: _Buffers.of(norm) for name, norm in norms.items()}
         module.eval()
@@ -198,13 +202,15 @@ def _told(found: Readout, before: float, ratio: float) -> str:
     )
 
 
-def _mean_loss(model: nn.Module, items: Iterable[Any], *, forward: Forward | None, loss: Loss | None) -> float | None:
+def _mean_loss(
+    model: nn.Module, items: Iterable[Any], *, forward: Forward | None, criterion: Criterion | None
+) -> float | None:
     """The loss in eval mode, each batch weighted by its rows; None without a loss."""
-    if loss is None:
+    if criterion is None:
         return None
     try:
         found = [
-            (float(loss(output, batch.targets)), max(batch.num_samples, 1))
+            (float(criterion.value(output, batch.targets)), max(batch.num_samples, 1))
             for output, batch in run_all(model, items, forward=forward)
         ]
     except BatchError:  # of a rank without batches; of a model alone the pass that follows says it again

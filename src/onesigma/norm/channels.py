@@ -134,20 +134,23 @@ class Channels:
 
     def settle(self) -> None:
         """Count what waits."""
+        self._count_waiting()
+        self._waiting = torch.empty(0)
+
+    def _keep(self, values: torch.Tensor, *, rows: int, size: tuple[int, int]) -> None:
+        is_new = self._waiting.shape != size  # of rows there was room for more than of sequences
+        if is_new or self._rows + rows > size[0]:
+            self._count_waiting()
+        if is_new:
+            self._waiting = torch.empty(size)
+        self._waiting[self._rows : self._rows + rows].view(values.shape).copy_(values)
+        self._rows += rows
+
+    def _count_waiting(self) -> None:
         if self._rows:
             tally = Tally.of([self._waiting[: self._rows].numpy()])
             self._rows = 0
             self._add(tally)
-        self._waiting = torch.empty(0)
-
-    def _keep(self, values: torch.Tensor, *, rows: int, size: tuple[int, int]) -> None:
-        if self._rows + rows > size[0]:
-            self._add(Tally.of([self._waiting[: self._rows].numpy()]))
-            self._rows = 0
-        if self._waiting.shape != size:
-            self._waiting = torch.empty(size)
-        self._waiting[self._rows : self._rows + rows].view(values.shape).copy_(values)
-        self._rows += rows
 
     def _add(self, tally: Tally) -> None:
         name = tally.layout.name

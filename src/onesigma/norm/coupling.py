@@ -13,7 +13,7 @@ from onesigma._typing import Batches
 from onesigma.model.batches import Batch, first_batch, tensors_in
 from onesigma.model.capture import Listener, Site, recording
 from onesigma.model.names import unwrapped
-from onesigma.model.state import preserved
+from onesigma.model.state import preserved, random_state_preserved
 from onesigma.norm.effects import effect_ratio, first_samples, with_replaced
 from onesigma.norm.probes import Rows, coupling_ratio
 from onesigma.norm.proof import Twin
@@ -111,7 +111,7 @@ def coupling(model: nn.Module, batch: Batches) -> Coupling:
         (True, 0.0, ['1'])
     """
     module = unwrapped(model)
-    given = first_batch(batch).owned_by(module)
+    given = _drawn(batch, module)
     if given.num_samples < 2:
         raise BatchError(f"coupling: two samples are needed at least, the batch has {given.num_samples}.")
     return _coupling(module, given)
@@ -130,11 +130,16 @@ def coupling_by_size(model: nn.Module, batch: Batches, *, sizes: Sequence[int] =
         ([2, 4, 8, 16], True)
     """
     module = unwrapped(model)
-    given = first_batch(batch).owned_by(module)
+    given = _drawn(batch, module)
     chosen = list(sizes) or [2**power for power in range(1, given.num_samples.bit_length())]
     if not all(2 <= size <= given.num_samples for size in chosen):
         raise BatchError(f"coupling_by_size: sizes must be from 2 to {given.num_samples}, the batch; got {chosen}.")
     return {size: _coupling(module, first_samples(given, size)) for size in chosen}
+
+
+def _drawn(batches: Batches, model: nn.Module) -> Batch:
+    with random_state_preserved():
+        return first_batch(batches).owned_by(model)
 
 
 def _coupling(module: nn.Module, given: Batch) -> Coupling:

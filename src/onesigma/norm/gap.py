@@ -13,7 +13,7 @@ from torch import nn
 from onesigma._typing import Batches, Loss
 from onesigma.model.criterion import Criterion, criterion_of
 from onesigma.model.names import unwrapped
-from onesigma.model.state import preserved
+from onesigma.model.state import preserved, random_state_preserved
 from onesigma.norm.causes import Evidence, cause_of
 from onesigma.norm.statistics import BatchNorm, BatchNormMode, Forward, batch_norms, by_batch, eager, passes, run_all
 
@@ -101,7 +101,8 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, f
     Reference: Wu & Johnson 2021, https://arxiv.org/abs/2105.07576
     """
     module, criterion = unwrapped(model), criterion_of(loss)
-    items = list(passes(batches, again=True))
+    with random_state_preserved():
+        items = list(passes(batches, again=True))
     norms = batch_norms(module)
     measured = {name: norm for name, norm in norms.items() if norm.running_mean is not None}
     wrong = {name for name, norm in norms.items() if norm.running_mean is None or _trains_alone(norm, model=module)}

@@ -87,9 +87,9 @@ def insert_(
     """
     _check(position=position, kind=kind, preserve=preserve)
     module = unwrapped(model)
-    first, items = _first_and_all(batches)
-    batch = first_batch([first]).owned_by(module)
     with random_state_preserved(), eager():
+        first, items = _first_and_all(batches)
+        batch = first_batch([first]).owned_by(module)
         seen = look(module, batch)
         places = list(places_in(module, seen, layers=layers, position=position, batch=batch))
         wanted, refused = [[place for place in places if bool(place.reason) is flag] for flag in (False, True)]

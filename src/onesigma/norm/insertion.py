@@ -169,8 +169,9 @@ def _stds_behind(model: nn.Module, batch: Batch, seated: Sequence[_Seated]) -> d
 
     with preserved(model), torch.no_grad():
         for each in seated:
-            shape = each.seat.tap.seen[0].shape
-            each.norm.train(each.norm.training or len(shape) > 2 or shape[0] > 1)
+            signal = torch.Size(each.seat.tap.seen[0].shape)
+            channels = getattr(each.norm, "num_features", 1)
+            each.norm.train(signal.numel() > channels)
             each.norm.register_forward_hook(keep)
         model(*batch.args, **batch.kwargs)
     return found

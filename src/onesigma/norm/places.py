@@ -178,9 +178,12 @@ class _Finder:
 
     def place(self, linear: Call, signal: Call) -> Place:
         graph = self.seen.graph
+        if not _has_samples(linear):
+            reason = f"its output {linear.shape} has no axis of samples, which a norm needs; feed it with batches"
+            return Place(linear=linear, signal=signal, reason=reason)
         repeats = [call for call in graph.calls if call.layer == linear.layer and call.op == linear.op]
         if len(repeats) > 1 and self._is_one_layer(repeats):
-            reason = "the layer runs more than once, and one norm cannot keep the statistics of each run"
+            reason = "the layer runs more than once, and what one run needs of a norm another may not"
             return Place(linear=linear, signal=signal, reason=reason)
         if signal is not linear and _moves_channels(linear, signal):
             reason = f"its channels are on another axis at {signal.name!r}, or mixed"
@@ -229,6 +232,11 @@ class _Finder:
             if layer in self.seen.modules:
                 yield self.seen.modules[layer]
             layer = layer.rpartition(".")[0]
+
+
+def _has_samples(linear: Call) -> bool:
+    """Whether the result is more than one sample's: of a convolution over n axes it has n + 2."""
+    return len(linear.shape) >= (int(linear.op[-2]) + 2 if linear.op.startswith("conv") else 2)
 
 
 def _moves_channels(linear: Call, signal: Call) -> bool:

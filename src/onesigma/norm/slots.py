@@ -59,7 +59,8 @@ class Normalized(nn.Sequential):
             return super().__getattr__(name)
         except AttributeError:
             layer = self.__dict__.get("_modules", {}).get("layer")
-            if layer is None:
+            # How to copy or store the pair the layer does not know: it would leave the norm out.
+            if layer is None or name.startswith("__"):
                 raise
             return getattr(layer, name)
 

@@ -71,8 +71,8 @@ def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.
     Reference: Ioffe & Szegedy 2015, section 3.2, https://arxiv.org/abs/1502.03167
     """
     module = unwrapped(model)
-    batch = first_batch(batches).owned_by(module)
     with random_state_preserved():
+        batch = first_batch(batches).owned_by(module)
         twin = Twin(module, batch)
         found = [_proven(candidate, twin) for candidate in _candidates(module, twin.graph)]
         redundant = [each for each in found if not each.reason]
