@@ -194,3 +194,11 @@ def test_a_frame_of_numpy_columns_keeps_its_index_and_its_other_columns() -> Non
         EngineError, match=r"map an array with array\.map_blocks\(scaler\.transform, dtype=array\.dtype\)"
     ):
         onesigma.apply(onesigma.standardize({"x0": [1.0, 2.0]}), da.ones((2, 1)))
+
+
+def test_transform_is_a_function_for_map_partitions() -> None:
+    frame = pd.DataFrame({"x": [1.0, np.nan, 4.0, 7.0], "y": [1, 2, 3, 5]}, index=[3, 5, 7, 9])
+    scaler = onesigma.standardize(frame).set_output(transform="pandas")
+    lazy = dd.from_pandas(frame, npartitions=2).map_partitions(scaler.transform)
+    assert isinstance(lazy, dd.DataFrame)
+    pd.testing.assert_frame_equal(lazy.compute(), scaler.transform(frame), check_exact=True)

@@ -146,3 +146,11 @@ def test_a_scaler_maps_a_dataset_lazily_with_the_bits_of_apply(tmp_path: Path) -
     lazy = onesigma.apply(scaler, ray.data.from_arrow(table).repartition(3))
     mapped = pa.concat_tables(lazy.iter_batches(batch_size=None, batch_format="pyarrow"))
     assert_same_rows(mapped, scaled_here(scaler, table, tmp_path))
+
+
+def test_transform_is_a_function_for_map_batches(tmp_path: Path) -> None:
+    table = mixed_table()
+    scaler = onesigma.standardize(table, columns=["some", "wide", "nan"])
+    lazy = ray.data.from_arrow(table).repartition(3).map_batches(scaler.transform, batch_format="pyarrow")
+    mapped = pa.concat_tables(lazy.iter_batches(batch_size=None, batch_format="pyarrow"))
+    assert_same_rows(mapped, scaled_here(scaler, table, tmp_path))

@@ -121,3 +121,13 @@ def test_a_scaler_maps_a_dataframe_lazily_with_the_bits_of_apply(session: object
     scaler = onesigma.standardize(table, columns=["some", "wide", "nan"])
     lazy = onesigma.apply(scaler, session.read.parquet(str(tmp_path / "table.parquet")))  # type: ignore[attr-defined]
     assert_same_rows(lazy.repartition(3).toArrow(), scaled_here(scaler, table, tmp_path))
+
+
+def test_transform_is_a_function_for_map_in_arrow(session: object, tmp_path: Path) -> None:
+    table = mixed_table()
+    pq.write_table(table, tmp_path / "table.parquet")
+    frame = session.read.parquet(str(tmp_path / "table.parquet"))  # type: ignore[attr-defined]
+    scaler = onesigma.standardize(table, columns=["some", "wide", "nan"])
+    schema = onesigma.apply(scaler, frame).schema
+    lazy = frame.repartition(3).mapInArrow(lambda batches: map(scaler.transform, batches), schema)
+    assert_same_rows(lazy.toArrow(), scaled_here(scaler, table, tmp_path))

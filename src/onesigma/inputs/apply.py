@@ -1,8 +1,8 @@
 """A fitted scaler applied to a table of any size, from any format to any other, a block at a time."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from onesigma._errors import ConfigError, SourceError
+from onesigma.inputs.arrow import Scaling, scaling_like
 from onesigma.inputs.layer import Standardize
 from onesigma.inputs.scalers import ColumnScaler
 from onesigma.inputs.scan import Progress
 from onesigma.inputs.sinks import open_sink, refuse_bad_output
-from onesigma.inputs.sources import Block, Source, open_source
-from onesigma.inputs.sources.columns import close_to, is_number, is_time
-from onesigma.inputs.sources.table import matrix_of
+from onesigma.inputs.sources import Source, open_source
 
-__all__ = ["Scaling", "apply", "scaling_of"]
-
-_DTYPES = {"float32": pa.float32(), "float64": pa.float64()}
+__all__ = ["apply", "scaling_of"]
 
 
 def apply(
@@ -70,31 +66,6 @@ def apply(
     return rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
-    """A fitted map of tables: Arrow in, Arrow out, row by row, so that any cut into tables gives the same rows.
-
-    Attributes:
-        layer: The map of the scaled columns.
-        schema: Columns that come out, in order.
-        where: What an error calls the table.
-    """
-
-    layer: Standardize
-    schema: pa.Schema
-    where: str
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Scale a table: its columns that are in the schema."""
-        schema = pa.schema([field for field in self.schema if field.name in table.column_names])
-        batches = [self.block(batch, table.column_names, schema=schema) for batch in table.to_batches()]
-        return pa.Table.from_batches(batches, schema)
-
-    def block(self, block: Block, names: Sequence[str], *, schema: pa.Schema | None = None) -> pa.RecordBatch:
-        """Scale a block whose columns have these names."""
-        return _scaled(block, self.layer, names=names, schema=schema or self.schema, where=self.where)
-
-
 def scaling_of(scaler: ColumnScaler, table: Source, *, dtype: str | None = None, only: bool = False) -> Scaling:
     """Return the map of a table like this one; see `apply`.
 
@@ -103,74 +74,11 @@ def scaling_of(scaler: ColumnScaler, table: Source, *, dtype: str | None = None,
         ConfigError: An unknown dtype.
     """
     layer = scaler.to_module()
-    refuse_other_columns(table, layer.names)
-    kind = _kind(table, layer.names, dtype)
-    types = dict(zip(table.names, table.types, strict=True))
-    fields = [(name, kind if name in layer.names else types[name]) for name in table.names]
-    kept = [field for field in fields if field[0] in layer.names or not only]
-    return Scaling(layer=layer, schema=pa.schema(kept), where=table.description)
+    schema = pa.schema(list(zip(table.names, table.types, strict=True)))
+    through = partial(_through, layer)
+    return scaling_like(schema, through, names=layer.names, where=table.description, dtype=dtype, only=only)
 
 
-def refuse_other_columns(table: Source, wanted: Sequence[str]) -> None:
-    """Raise unless the table has all columns of a scaler, as numbers.
-
-    Raises:
-        SourceError: With what is alike.
-    """
-    kinds = dict(zip(table.names, table.types, strict=True))
-    for name in wanted:
-        if name not in kinds:
-            raise SourceError(
-                f"{table.description}: no column {name!r}, which was fitted; {close_to(name, table.names)}"
-            )
-        if not (is_number(kinds[name]) or is_time(kinds[name])):
-            raise SourceError(
-                f"{table.description}: column {name!r} must hold numbers, as when fitted; got {kinds[name]}."
-            )
-
-
-def _kind(table: Source, names: Sequence[str], dtype: str | None) -> pa.DataType:
-    if dtype is not None:
-        if dtype not in _DTYPES:
-            raise ConfigError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
-        return _DTYPES[dtype]
-    kinds = dict(zip(table.names, table.types, strict=True))
-    return pa.float32() if all(kinds[name] in (pa.float32(), pa.float16()) for name in names) else pa.float64()
-
-
-def _scaled(block: Block, layer: Standardize, *, names: Sequence[str], schema: pa.Schema, where: str) -> pa.RecordBatch:
-    places = {name: index for index, name in enumerate(names)}
-    chosen = [places[name] for name in layer.names]
+def _through(layer: Standardize, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     with torch.no_grad():
-        y = layer(torch.from_numpy(matrix_of(block, chosen))).numpy()
-    scaled = dict(zip(layer.names, y.T, strict=True))
-    columns = [
-        _filled(block, places[field.name], scaled[field.name], field)
-        if field.name in scaled
-        else _passed(block, places[field.name], field, where=where)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _filled(block: Block, place: int, values: npt.NDArray[np.float64], field: pa.Field) -> pa.Array:
-    # A NaN that was a null becomes one again.
-    mask = None
-    if isinstance(block, pa.RecordBatch) and block.column(place).null_count:
-        mask = block.column(place).is_null().to_numpy(zero_copy_only=False)
-    return pa.array(values.astype(field.type.to_pandas_dtype()), field.type, mask=mask)
-
-
-def _passed(block: Block, place: int, field: pa.Field, *, where: str) -> pa.Array:
-    if not isinstance(block, pa.RecordBatch):
-        values = block[:, place]
-        values = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
-        return pa.array(np.ascontiguousarray(values), field.type)
-    column = block.column(place)
-    try:
-        return column if column.type == field.type else column.cast(field.type)
-    except pa.ArrowInvalid as error:
-        raise SourceError(
-            f"{where}: column {field.name!r} begins as {field.type} but holds other values further on ({error}); "
-            f"leave it out with only=True (--only)."
-        ) from error
+        return np.asarray(layer(torch.from_numpy(matrix)).numpy())

@@ -4,12 +4,13 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from sklearn.utils._set_output import _get_output_config
 
 from onesigma._errors import ConfigError, NotFittedError
 from onesigma.inputs.affine import Affine
@@ -78,11 +79,19 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
     def transform(self, X: Any, copy: bool | None = None) -> Any:
         """Map X (N, F) column by column, keeping its float dtype; NaN stays NaN.
 
+        An Arrow table or record batch comes back as one, and so this method is a function for the engines' own
+        `map_batches` and `mapInArrow`: columns are found by name, others pass through, and null stays null.
+
         Args:
             X: As in `fit`.
             copy: False to write into X where X is an array of floats; None as the constructor says.
+
+        Raises:
+            ValueError: Other columns than were fitted, or a value is infinite.
         """
         self._check_fitted()
+        if self._stays_arrow(X):
+            return self._map_arrow(X, self.affine.transform)
         table = seen_table(self, X, accept_sparse=self._takes_sparse)
         self._check_sparse(table)
         return map_table(self.affine, table, copy=self.copy if copy is None else copy)
@@ -90,6 +99,8 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
         """Undo `transform`, but for what was clipped."""
         self._check_fitted()
+        if self._stays_arrow(X):
+            return self._map_arrow(X, self.affine.inverse)
         table = seen_table(self, X, accept_sparse=self._takes_sparse, named=False)
         self._check_sparse(table)
         return map_table(self.affine, table, copy=self.copy if copy is None else copy, inverse=True)
@@ -237,6 +248,17 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
 
     def _check_sparse(self, table: Any) -> None:
         """Refuse a sparse matrix where the map would fill it."""
+
+    def _stays_arrow(self, x: Any) -> bool:
+        """Whether `x` is a table of Arrow, and scikit-learn's `set_output` asks for nothing else."""
+        is_arrow = type(x).__module__.partition(".")[0] == "pyarrow" and hasattr(x, "schema")
+        return is_arrow and _get_output_config("transform", self)["dense"] == "default"
+
+    def _map_arrow(self, x: Any, map: Callable[[Any], Any]) -> Any:
+        from onesigma.inputs.arrow import map_arrow  # Arrow is loaded for those who have a table of it
+
+        names = list(self.columns_)
+        return map_arrow(x, map, names=names, by_place=names == default_names(len(names)))
 
     def _measure(self, x: Any, sample_weight: Any, *, first: bool) -> Columns:
         self._check_parameters()

@@ -46,4 +46,4 @@ def apply(scaler: ColumnScaler, dataset: Any, *, dtype: str | None = None, only:
     with engine_named(name) as engine:
         table = look(engine, dataset, text=True)
         scaling = scaling_of(scaler, table, dtype=dtype, only=only)
-        return engine.map_tables(dataset, scaling, schema=scaling.schema, changed=scaling.layer.names)
+        return engine.map_tables(dataset, scaling, schema=scaling.schema, changed=scaling.names)
