@@ -8,7 +8,16 @@ from torch import nn
 
 from onesigma._errors import BatchError, ModelError
 from onesigma.model.state import fingerprint
-from onesigma.norm import coupling, coupling_by_size, freeze_
+from onesigma.norm import (
+    BatchNormLast,
+    BatchRenorm,
+    GhostBatchNorm,
+    MaskedBatchNorm1d,
+    RenormLimits,
+    coupling,
+    coupling_by_size,
+    freeze_,
+)
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -228,3 +237,47 @@ def test_by_size_is_that_of_the_first_samples() -> None:
     assert found[4].train_effect > found[16].train_effect > 0
     with pytest.raises(BatchError, match="from 2 to 16"):
         coupling_by_size(mlp(), seeded(16, 4), sizes=[32])
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = MaskedBatchNorm1d(3)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.norm(x, mask)
+
+
+@pytest.mark.parametrize(
+    ("model", "batch"),
+    [
+        (GhostBatchNorm(4, ghost_size=4), seeded(8, 4)),
+        (BatchNormLast(4), seeded(6, 3, 4)),
+        (BatchRenorm(4, limits=RenormLimits(warmup=0, r_full=0, d_full=0)), seeded(8, 4)),
+        (Padded(), {"x": seeded(4, 3, 5), "mask": seeded(4, 5) > -0.5}),
+    ],
+    ids=["ghost", "last", "renorm", "masked"],
+)
+def test_a_layer_that_takes_parts_or_rows_of_the_batch_is_looked_at_as_a_whole(model: nn.Module, batch: Any) -> None:
+    found = coupling(model, batch)
+    (layer,) = found.layers
+    assert found.train > 0
+    assert layer.train == pytest.approx(found.train, rel=1e-12)
+    assert layer.train_effect > 0
+    assert (found.eval, layer.eval) == (0.0, 0.0)
+
+
+def test_rows_count_as_samples_where_a_norm_sees_no_samples() -> None:
+    class Flattened(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.batch, self.layer = nn.BatchNorm1d(4), nn.LayerNorm(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(self.batch(x.flatten(0, 1))).view(x.shape)
+
+    found = coupling(Flattened(), seeded(6, 3, 4))
+    assert [(layer.layer, layer.train > 0, layer.eval) for layer in found.layers] == [
+        ("batch", True, 0.0),
+        ("layer", False, 0.0),
+    ]

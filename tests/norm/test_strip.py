@@ -9,7 +9,7 @@ from torch import nn
 
 from onesigma._errors import NoEffectWarning
 from onesigma.model.state import fingerprint
-from onesigma.norm import freeze_, strip_biases_
+from onesigma.norm import BatchNormLast, BatchRenorm, GhostBatchNorm, RenormLimits, freeze_, strip_biases_
 
 
 def seeded(*shape: int) -> torch.Tensor:
@@ -219,3 +219,35 @@ def test_the_gradient_of_a_canceled_bias_is_rounding() -> None:
     nn.functional.mse_loss(model(x), y).backward()
     # 128 float32 terms that cancel exactly in theory: each is off by up to one rounding of 2^-24.
     assert model[0].bias.grad.abs().max() <= 128 * 2**-24 * model[0].weight.grad.abs().max()
+
+
+def test_a_tied_bias_leaves_every_layer_whose_norm_cancels_it_and_then_the_optimizer() -> None:
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)
+    second.bias = first.bias
+    model = nn.Sequential(first, nn.BatchNorm1d(6), nn.ReLU(), second, nn.BatchNorm1d(6))
+    optimizer, bias = torch.optim.Adam(model.parameters()), first.bias
+    edits = strip_biases_(model, seeded(32, 6), optimizer=optimizer)
+    assert [edit.layer for edit in edits.applied] == ["0", "3"]
+    assert not any(known is bias for known in optimizer.param_groups[0]["params"])
+    edits.undo()
+    assert first.bias is bias
+    assert second.bias is bias
+    assert sum(known is bias for known in optimizer.param_groups[0]["params"]) == 1
+
+
+@pytest.mark.parametrize(("norm", "shape"), [(GhostBatchNorm(8, ghost_size=8), (32, 6)), (BatchNormLast(8), (8, 5, 6))])
+def test_a_norm_of_several_calls_cancels_a_bias_too(norm: nn.Module, shape: tuple[int, ...]) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), copy.deepcopy(norm))
+    (edit,) = strip_biases_(model, seeded(*shape))
+    assert edit.applied
+    assert edit.error is not None
+    assert edit.error < 1e-5
+
+
+def test_renormalization_keeps_what_a_bias_moves() -> None:
+    """d is the distance of the batch from the running mean, so the bias is seen."""
+    limits = RenormLimits(warmup=0, r_full=0, d_full=0)
+    model = nn.Sequential(nn.Linear(6, 8), BatchRenorm(8, limits=limits))
+    with pytest.warns(NoEffectWarning):
+        (edit,) = strip_biases_(model, seeded(32, 6))
+    assert "does not cancel it" in edit.reason

@@ -15,14 +15,14 @@ from onesigma.model.capture import Listener, Site, recording
 from onesigma.model.names import unwrapped
 from onesigma.model.state import preserved, random_state_preserved
 from onesigma.norm.effects import effect_ratio, first_samples, with_replaced
+from onesigma.norm.layerwise import LayerProbe
 from onesigma.norm.probes import Rows, coupling_ratio
 from onesigma.norm.proof import Twin
 
 __all__ = ["Coupling", "LayerCoupling", "coupling", "coupling_by_size"]
 
 _SEED = 0
-# Samples whose derivatives are taken where they are many, of a layer by itself; and that are replaced.
-_MAX_SAMPLES_OF_LAYER = 4
+# Samples that are replaced.
 _MAX_REPLACED = 8
 
 
@@ -170,47 +170,20 @@ class _Found(NamedTuple):
     layers: Mapping[str, tuple[float, float]]
 
 
-class _Probe(Listener):
-    """Makes leaves of the first real signals, and looks at each normalizing layer by itself."""
+class _Leaves(Listener):
+    """Makes leaves of the first real signals."""
 
     def __init__(self, *, num_samples: int) -> None:
         self.num_samples = num_samples
-        self.leaves: list[Rows] = []
-        self.layers: dict[str, tuple[float, float]] = {}
+        self.found: list[Rows] = []
 
     def leaf(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of the tensor from which derivatives are known, and which may be written to."""
         rows = Rows.of(tensor.detach().clone().requires_grad_(), num_samples=self.num_samples)
         if rows is None:
             return tensor
-        self.leaves.append(rows)
+        self.found.append(rows)
         return rows.tensor.clone()
-
-    def before(self, site: Site) -> None:
-        """A normalizing layer is about to run: run it on its own."""
-        signal = site.arguments.get("input")
-        if site.call.kind != "norm" or not isinstance(signal, torch.Tensor):
-            return
-        given = Rows.of(signal.detach().clone().requires_grad_(), num_samples=self.num_samples)
-        if given is None:
-            return
-        found = self._gradient(site, given), self._effect(site, given)
-        before = self.layers.get(site.call.layer, (0.0, 0.0))
-        self.layers[site.call.layer] = max(found[0], before[0]), max(found[1], before[1])
-
-    def _gradient(self, site: Site, given: Rows) -> float:
-        rows = [Rows(site.function(**{**site.arguments, "input": given.tensor}), given.axis)]
-        return coupling_ratio(rows, [given], num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
-
-    def _effect(self, site: Site, given: Rows) -> float:
-        def run(j: int | None) -> list[Rows]:
-            signal = given.tensor.detach().clone()
-            if j is not None:
-                signal.select(given.axis, j).copy_(given.tensor.select(given.axis, (j + 1) % self.num_samples))
-            return [Rows(site.function(**{**site.arguments, "input": signal}), given.axis)]
-
-        with torch.no_grad():
-            return effect_ratio(run, num_samples=self.num_samples, max_samples=_MAX_SAMPLES_OF_LAYER)
 
     def after(self, site: Site, output: Any) -> Any:
         """Tokens have become real numbers: start here."""
@@ -234,21 +207,21 @@ def _run(module: nn.Module, batch: Batch, model: nn.Module, *, training: bool) -
     if not all(parameter.is_leaf for parameter in module.parameters()):
         raise ModelError("coupling: a scripted part cannot be copied away from its graph; script the model afterwards.")
     _set_modes(module, model, training=training)
-    probe = _Probe(num_samples=num_samples)
+    leaves, layers = _Leaves(num_samples=num_samples), LayerProbe(num_samples=num_samples)
     with preserved(module), torch.enable_grad():
         for parameter in module.parameters():
             parameter.requires_grad_(False)
         torch.manual_seed(_SEED)
-        with recording(module, listeners=[probe]) as recorder:
-            output = recorder.run(_with_leaves(batch, probe))
+        with recording(module, listeners=[leaves, layers]) as recorder, layers.watching(module):
+            output = recorder.run(_with_leaves(batch, leaves))
         outputs = [rows for rows in _rows(output, num_samples=num_samples) if rows.tensor.requires_grad]
-        if not outputs or not probe.leaves:
+        if not outputs or not leaves.found:
             raise ModelError(
                 f"coupling: no output of {type(model).__name__} with an axis of {num_samples} samples has a derivative "
                 "with respect to its input; let the model return such a tensor."
             )
-        gradient = coupling_ratio(outputs, probe.leaves, num_samples=num_samples)
-        return _Found(gradient, _effect(module, batch), probe.layers)
+        gradient = coupling_ratio(outputs, leaves.found, num_samples=num_samples)
+        return _Found(gradient, _effect(module, batch), layers.found)
 
 
 def _effect(module: nn.Module, batch: Batch) -> float:
@@ -282,18 +255,18 @@ def _set_modes(twin: nn.Module, model: nn.Module, *, training: bool) -> None:
         twin.train(training)
 
 
-def _with_leaves(batch: Batch, probe: _Probe) -> Batch:
-    args = tuple(_leaves(value, probe) for value in batch.args)
-    return replace(batch, args=args, kwargs={name: _leaves(value, probe) for name, value in batch.kwargs.items()})
+def _with_leaves(batch: Batch, leaves: _Leaves) -> Batch:
+    args = tuple(_leaves(value, leaves) for value in batch.args)
+    return replace(batch, args=args, kwargs={name: _leaves(value, leaves) for name, value in batch.kwargs.items()})
 
 
-def _leaves(value: Any, probe: _Probe) -> Any:
+def _leaves(value: Any, leaves: _Leaves) -> Any:
     if isinstance(value, torch.Tensor):
-        return probe.leaf(value) if value.is_floating_point() else value
+        return leaves.leaf(value) if value.is_floating_point() else value
     if isinstance(value, Mapping):
-        return {name: _leaves(part, probe) for name, part in value.items()}
+        return {name: _leaves(part, leaves) for name, part in value.items()}
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
-        return type(value)(_leaves(part, probe) for part in value)
+        return type(value)(_leaves(part, leaves) for part in value)
     return value
 
 

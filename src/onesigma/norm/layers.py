@@ -21,7 +21,7 @@ class BatchNormLast(nn.BatchNorm1d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(N, …, F) → (N, …, F)."""
-        return super().forward(input.flatten(0, -2)).view_as(input)
+        return super().forward(input.flatten(0, -2)).view(input.shape)
 
 
 def batch_norm_for(shape: tuple[int, ...], *, channels_last: bool) -> nn.Module:

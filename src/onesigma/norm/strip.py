@@ -13,7 +13,7 @@ from onesigma._typing import Batches
 from onesigma.model.batches import Batch, first_batch
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
-from onesigma.model.names import module_names, unwrapped
+from onesigma.model.names import module_names, parameter_names, unwrapped
 from onesigma.model.state import random_state_preserved
 from onesigma.norm.migration import StrippedBias, undo_all
 from onesigma.norm.optimizers import keep_loading, listed
@@ -87,9 +87,9 @@ def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.
 
 def _candidates(model: nn.Module, graph: Graph) -> Iterator[_Candidate]:
     modules = {name: module for module, name in module_names(model).items()}
-    for name, calls in _calls_with_bias(graph).items():
+    for name, calls in _calls_with_bias(graph, modules, parameter_names(model)).items():
         ends = [path.end for call in calls for path in graph.sinks(call)]
-        norms = [end for end in ends if end is not None and end.op in ("batch_norm", "instance_norm")]
+        norms = [end for end in ends if end is not None and _is_of_norm(end, modules)]
         if not norms:
             continue
         owners = tuple(dict.fromkeys(modules[norm.layer] for norm in norms))
@@ -97,10 +97,19 @@ def _candidates(model: nn.Module, graph: Graph) -> Iterator[_Candidate]:
         yield _Candidate(name, modules[name], known, _reason_against(modules[name], known, owners, ends, norms, graph))
 
 
-def _calls_with_bias(graph: Graph) -> dict[str, list[Call]]:
+def _is_of_norm(call: Call, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a norm makes this call: of its function, or in a module of several calls, as that of ghost batches."""
+    return call.op in ("batch_norm", "instance_norm") or isinstance(modules.get(call.layer), _Norm)
+
+
+def _calls_with_bias(
+    graph: Graph, modules: Mapping[str, nn.Module], parameters: Mapping[str, torch.Tensor]
+) -> dict[str, list[Call]]:
+    """Layer → its calls, where the bias that they read is a parameter of the layer, if of others too."""
     found: dict[str, list[Call]] = {}
     for call in graph.of_kind("linear"):
-        if call.parameters.get("bias") == f"{call.layer}.bias".lstrip("."):
+        layer, bias = modules.get(call.layer), parameters.get(call.parameters.get("bias", ""))
+        if layer is not None and bias is not None and layer._parameters.get("bias") is bias:
             found.setdefault(call.layer, []).append(call)
     return found
 
