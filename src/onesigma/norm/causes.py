@@ -86,6 +86,11 @@ class Evidence:
         """log (running_var + eps) / (var + eps)."""
         return ((self.running_var + self.eps) / (self.variance + self.eps)).clamp_min(1e-300).log()
 
+    def widening(self, noise: float) -> float:
+        """Errors of the running statistics and the data's over the data's; `noise` as in `differs`."""
+        # A batch scatters like the whole, √(N / batch size) times as wide.
+        return math.sqrt(1 + noise * len(self.sample_means) / self.batch_size)
+
     def differs(self, *, start: float = 0.0, noise: float = 0.0) -> bool:
         """Whether the running statistics are beyond chance from the data's.
 
@@ -95,8 +100,7 @@ class Evidence:
         """
         kept = 1 - start
         mean, variance = self.running_mean / kept, ((self.running_var - start) / kept).clamp_min(0)
-        # A batch scatters like the whole, √(N / batch size) times as wide.
-        widening = math.sqrt(1 + noise / kept**2 * len(self.sample_means) / self.batch_size)
+        widening = self.widening(noise / kept**2)
         logs = ((variance + self.eps) / (self.variance + self.eps)).clamp_min(1e-300).log()
         distances = torch.cat([(mean - self.mean) / self.mean_error, logs / self.log_error]).abs() / widening
         return float(distances.max()) > math.sqrt(2 * math.log(2 * len(self.mean))) + 3
@@ -129,18 +133,21 @@ def _cause_of_difference(seen: Evidence) -> str:
         start, noise = (1 - seen.momentum) ** updates, seen.momentum / (2 - seen.momentum)
     if updates and 1e-4 < start < 1 and seen.differs(noise=noise) and not seen.differs(start=start, noise=noise):
         return "ema lag"
+    if _looks_biased(seen, noise=noise):
+        return "bessel"
     return "domain shift" if seen.differs(noise=noise) else "batch noise"
 
 
-def _looks_biased(seen: Evidence) -> bool:
+def _looks_biased(seen: Evidence, *, noise: float = 0.0) -> bool:
     """Whether running_var is smaller than the variance by (n − 1)/n, n values per call, and by nothing else."""
+    wide = seen.widening(noise)
     per_call = seen.values / len(seen.sizes)
     if per_call < 2:
         return False
     expected, found = math.log((per_call - 1) / per_call), float(seen.log_ratios().mean())
     # Channels may move together, so their errors are not assumed to average out.
-    certain = abs(found) > 3 * float(seen.log_error.mean()) and abs(found - expected) < abs(expected) / 3
-    means_agree = float(((seen.running_mean - seen.mean) / seen.mean_error).abs().max()) < 6
+    certain = abs(found) > 3 * wide * float(seen.log_error.mean()) and abs(found - expected) < abs(expected) / 3
+    means_agree = float(((seen.running_mean - seen.mean) / seen.mean_error).abs().max()) < 6 * wide
     return certain and means_agree
 
 
