@@ -10,6 +10,7 @@ from torch.special import erf
 
 from onesigma.model.capture import Site
 from onesigma.model.graph import Call
+from onesigma.model.prediction.algebra import plus
 from onesigma.model.prediction.inputs import input_signal
 from onesigma.model.prediction.laws import Function
 from onesigma.model.prediction.signal import Signal
@@ -92,7 +93,7 @@ def _compared(op: str, first: Any, second: Any) -> Signal:
     if compare is None:
         raise Unpredictable(f"{op} of a signal")
     if isinstance(first, Signal) and isinstance(second, Signal):
-        difference = first.plus(second, factor=-1.0)
+        difference = plus(first, second, factor=-1.0)
         return difference.through(lambda x: compare(x, 0.0).to(x.dtype))
     signal, number = (first, second) if isinstance(first, Signal) else (second, first)
     if isinstance(number, torch.Tensor) and number.numel() == 1:

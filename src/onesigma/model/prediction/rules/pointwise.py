@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from onesigma.model.prediction.algebra import plus, times
 from onesigma.model.prediction.kernel import Kernel, blended
 from onesigma.model.prediction.laws import Function
 from onesigma.model.prediction.signal import Known, Signal, fresh_key
@@ -63,8 +64,8 @@ def _arithmetic(step: Step) -> Signal:
         raise Unpredictable("rsub with alpha")
     if isinstance(first, Signal) and isinstance(second, Signal):
         if op in ("add", "sub"):
-            return first.plus(second, factor=alpha if op == "add" else -alpha)
-        return first.times(second if op == "mul" else second.through(torch.reciprocal))
+            return plus(first, second, factor=alpha if op == "add" else -alpha)
+        return times(first, second if op == "mul" else second.through(torch.reciprocal))
     if isinstance(second, Signal):
         return _constant_first(first, second, op=op, alpha=alpha)  # type: ignore[arg-type]
     assert isinstance(first, Signal)
@@ -144,7 +145,7 @@ def _lerp(step: Step) -> Signal:
     first, second = step.signal("input"), step.signal("end")
     if not isinstance(weight, (int, float)):
         raise Unpredictable("lerp with a weight that is a tensor")
-    return first.scaled(1 - float(weight)).plus(second, factor=float(weight))
+    return plus(first.scaled(1 - float(weight)), second, factor=float(weight))
 
 
 def _dropout(step: Step) -> Signal:
@@ -181,7 +182,7 @@ def _glu(step: Step) -> Signal:
     value, gate = (
         Signal(base_mean=halves[0][k], base_var=halves[1][k], sites=halves[2][k], kernel=x.kernel) for k in (0, 1)
     )
-    return value.times(gate.through(torch.sigmoid))
+    return times(value, gate.through(torch.sigmoid))
 
 
 POINTWISE: Mapping[str, Rule] = {
