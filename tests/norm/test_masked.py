@@ -181,3 +181,16 @@ def test_many_rows_give_what_a_norm_of_the_valid_ones_gives(affine: bool) -> Non
         torch.testing.assert_close(own, other)
     for own, other in zip(masked.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_without_a_valid_value_has_gradients_of_zero_and_counts_for_nothing(training: bool) -> None:
+    """Ranks that wait for each other's gradients wait for these too."""
+    norm, x = MaskedBatchNorm1d(3).train(training), seeded(5, 3, 4).requires_grad_()
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    output = norm(x, torch.zeros(5, 4))
+    output.sum().backward()
+    for gradient in (output, x.grad, norm.weight.grad, norm.bias.grad):
+        assert gradient is not None
+        assert not gradient.any()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())

@@ -9,7 +9,7 @@ from torch import nn
 from onesigma._errors import ConfigError
 from onesigma.model.edits import Edits
 from onesigma.norm.layers import BatchNormLast
-from onesigma.norm.running import counted, normalized, weight_and_bias
+from onesigma.norm.running import normalized, update_, weight_and_bias
 from onesigma.norm.statistics import BatchNorm
 from onesigma.norm.variants import Variant, convert_
 
@@ -62,7 +62,7 @@ class GhostBatchNorm(Variant, BatchNorm):
         parts = input.tensor_split(num_parts)
         output = torch.cat([F.batch_norm(part, None, None, weight, bias, True, 0.0, self.eps) for part in parts])
         if self.track_running_stats and self.running_mean is not None:
-            torch.batch_norm_update_stats(input.detach(), self.running_mean, self.running_var, counted(self))
+            update_(self, input)
         return output
 
     def _check_input_dim(self, input: torch.Tensor) -> None:

@@ -3,14 +3,15 @@
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from onesigma._errors import BatchError
 from onesigma.model.edits import Edits
-from onesigma.norm.kernels import MaskedNormalize
+from onesigma.norm.kernels import MaskedNormalize, along, sums
 from onesigma.norm.layers import BatchNormLast
 from onesigma.norm.masked_kernel import CompiledMaskedNormalize, is_for_compiled_loops
-from onesigma.norm.running import move_
+from onesigma.norm.running import is_traced, move_
 from onesigma.norm.variants import Variant, built_type, convert_, kinds_of
 
 __all__ = ["MaskedBatchNorm1d", "mask_"]
@@ -58,6 +59,8 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         if tuple(mask.shape) != wanted:
             raise BatchError(f"MaskedBatchNorm1d: the mask must have shape {wanted}, got {tuple(mask.shape)}.")
         mask = mask.to(input.device, torch.bool)
+        if is_traced() and (not self._takes_batch() or self._is_as_built()):
+            return self._in_a_graph(input, mask)
         count = int(mask.sum())
         if count == mask.numel() and count:
             return super().forward(input)
@@ -67,16 +70,40 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
 
     def _is_simple(self, input: torch.Tensor) -> bool:
         """Floats in training, unwatched: nobody has to see the valid values by themselves."""
-        # A subclass that does more must be run, and a kind that takes its own statistics.
-        as_built = self.training and built_type(self) in (nn.BatchNorm1d, MaskedBatchNorm1d)
-        as_built = as_built and not any(kind.takes_statistics for kind in kinds_of(self))
         plain = input.dtype in (torch.float32, torch.float64) and (
             self.weight is None or self.weight.dtype == input.dtype
         )
         watched = torch._C._len_torch_function_stack() > 0
         # Rows are taken out at the price of a copy, which only compiled loops save.
         quick = input.dim() > 2 or (input.numel() >= _MANY and is_for_compiled_loops(input))
-        return as_built and plain and quick and not watched
+        return self.training and self._is_as_built() and plain and quick and not watched
+
+    def _is_as_built(self) -> bool:
+        """A subclass that does more must be run, and a kind that takes its own statistics."""
+        own = built_type(self) in (nn.BatchNorm1d, MaskedBatchNorm1d)
+        return own and not any(kind.takes_statistics for kind in kinds_of(self))
+
+    def _takes_batch(self) -> bool:
+        return self.training or self.running_mean is None
+
+    def _in_a_graph(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """One way for every mask, in which the number of valid values decides nothing."""
+        valid = mask.unsqueeze(1)
+        if not self._takes_batch():
+            return torch.where(valid, super().forward(torch.where(valid, input, 0.0)), 0.0)
+        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = mask.sum()
+        mean = sums(torch.where(valid, wide, 0.0)) / count.clamp_min(1)
+        centered = torch.where(valid, wide - along(mean, wide), 0.0)
+        variance = sums(centered.square()) / count.clamp_min(1)
+        output = centered * along((variance + self.eps).rsqrt(), wide)
+        if self.weight is not None:
+            output = output * along(self.weight, wide)
+        if self.bias is not None:
+            output = output + along(self.bias, wide)
+        if self.training and self.track_running_stats and self.running_mean is not None:
+            move_(self, mean=mean.detach(), variance=variance.detach(), count=count)
+        return torch.where(valid, output, 0.0).to(input.dtype)
 
     def _in_place(self, input: torch.Tensor, mask: torch.Tensor, *, count: int) -> torch.Tensor:
         if is_for_compiled_loops(input):
@@ -93,10 +120,12 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         rows = input.movedim(1, -1)
         # By index: twice as fast as by a boolean mask, forward and backward.
         valid = mask.flatten().nonzero().squeeze(1)
-        if not len(valid) and not isinstance(self, nn.SyncBatchNorm):
-            return torch.zeros_like(input)
         flat = rows.reshape(-1, input.shape[1])
-        normalized = super().forward(flat.index_select(0, valid))
+        taken = flat.index_select(0, valid)
+        if len(valid) or isinstance(self, nn.SyncBatchNorm):
+            normalized = super().forward(taken)
+        else:  # which counts no batch, and gives γ and β a gradient of 0, for those who wait for one
+            normalized = F.batch_norm(taken, None, None, self.weight, self.bias, training=True)
         return normalized.new_zeros(flat.shape).index_copy(0, valid, normalized).view(rows.shape).movedim(-1, 1)
 
 

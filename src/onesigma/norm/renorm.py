@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from onesigma._errors import ConfigError
 from onesigma.model.edits import Edits
-from onesigma.norm.running import normalized, weight_and_bias
+from onesigma.norm.running import is_traced, normalized, weight_and_bias
 from onesigma.norm.statistics import BatchNorm
 from onesigma.norm.variants import Variant, convert_
 
@@ -44,6 +44,14 @@ class RenormLimits:
             1 + (self.r_max - 1) * _ramp(num_batches, self.warmup, full=self.r_full),
             self.d_max * _ramp(num_batches, self.warmup, full=self.d_full),
         )
+
+    def of_tensor(self, num_batches: Tensor) -> tuple[Tensor, Tensor]:
+        """`at`, of a number that is not looked at."""
+        ramps = [
+            torch.where(num_batches >= full, 1.0, (num_batches - self.warmup).clamp_min(0) / max(full - self.warmup, 1))
+            for full in (self.r_full, self.d_full)
+        ]
+        return 1 + (self.r_max - 1) * ramps[0], self.d_max * ramps[1]
 
 
 def _ramp(at: int, start: int, *, full: int) -> float:
@@ -85,18 +93,24 @@ class BatchRenorm(Variant, BatchNorm):
         """Normalize by the batch, corrected towards the running statistics, in training."""
         self._check_input_dim(input)
         weight, bias = weight_and_bias(self)
-        r_max, d_max = 1.0, 0.0
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            r_max, d_max = self.limits.at(int(self.num_batches_tracked))
-        if (r_max, d_max) != (1.0, 0.0):
+        r_max, d_max = self._present_limits() if input.numel() else (1.0, 0.0)
+        if isinstance(r_max, Tensor) or (r_max, d_max) != (1.0, 0.0):
             r, d = self._corrections(input.detach(), r_max=r_max, d_max=d_max)
             offset = d if weight is None else weight * d
             weight = r if weight is None else weight * r
             bias = offset if bias is None else bias + offset
         return normalized(self, input, weight=weight, bias=bias)
 
+    def _present_limits(self) -> tuple[Any, Any]:
+        """Those of r and d, as tensors in a graph."""
+        if not (self.training and self.track_running_stats and self.num_batches_tracked is not None):
+            return 1.0, 0.0
+        if is_traced():
+            return self.limits.of_tensor(self.num_batches_tracked)
+        return self.limits.at(int(self.num_batches_tracked))
+
     @torch.no_grad()
-    def _corrections(self, input: Tensor, *, r_max: float, d_max: float) -> tuple[Tensor, Tensor]:
+    def _corrections(self, input: Tensor, *, r_max: Any, d_max: Any) -> tuple[Tensor, Tensor]:
         assert self.running_mean is not None
         assert self.running_var is not None
         # Of halves it would give halves.

@@ -1,24 +1,37 @@
 """Running statistics as `nn.BatchNorm` moves them, for layers that normalize in a way of their own."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from onesigma.norm.statistics import BatchNorm
 
-__all__ = ["counted", "move_", "normalized", "weight_and_bias"]
+__all__ = ["counted", "is_traced", "move_", "normalized", "update_", "weight_and_bias"]
 
 
-def counted(norm: BatchNorm) -> float:
-    """Count one batch, and return the weight that it has in the running statistics: momentum, or 1/count if None."""
+def is_traced() -> bool:
+    """Whether a graph is made of what runs: then no number of a tensor can decide what is done."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def counted(norm: BatchNorm, *, batches: Any = 1) -> Any:
+    """Count one batch, and return the weight that it has in the running statistics: momentum, or 1/count if None.
+
+    A tensor of 1 or 0 counts a batch or none, and gives it that weight; the weight is a tensor then, and in a graph.
+    """
     if norm.num_batches_tracked is None:
-        return norm.momentum or 0.0
-    norm.num_batches_tracked.add_(1)
-    return 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        return (norm.momentum or 0.0) * batches
+    norm.num_batches_tracked.add_(batches)
+    if norm.momentum is not None:
+        return norm.momentum * batches
+    tracked = norm.num_batches_tracked
+    return batches / (tracked.double().clamp_min(1.0) if is_traced() else float(tracked))
 
 
 @torch.no_grad()
-def move_(norm: BatchNorm, *, mean: Tensor, variance: Tensor, count: float) -> None:
+def move_(norm: BatchNorm, *, mean: Tensor, variance: Tensor, count: float | Tensor) -> None:
     """running += momentum·(batch − running), with the statistics of one batch.
 
     Args:
@@ -27,13 +40,29 @@ def move_(norm: BatchNorm, *, mean: Tensor, variance: Tensor, count: float) -> N
         variance: (C,) with correction 0; kept with correction 1.
         count: Values per channel; nothing moves if there is none.
     """
-    if count < 1:
-        return
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    weight, unbiased = counted(norm), variance * (count / max(count - 1, 1))
+    if isinstance(count, Tensor):
+        weight, unbiased = counted(norm, batches=(count >= 1).long()), variance * (count / (count - 1).clamp_min(1))
+    elif count < 1:
+        return
+    else:
+        weight, unbiased = counted(norm), variance * (count / max(count - 1, 1))
     for running, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         running.copy_((1 - weight) * running.double() + weight * new.double())
+
+
+@torch.no_grad()
+def update_(norm: BatchNorm, input: Tensor) -> None:
+    """Move the running statistics by a batch, bit for bit as `nn.BatchNorm` does where no graph is made of it."""
+    assert norm.running_mean is not None
+    if not is_traced():
+        torch.batch_norm_update_stats(input.detach(), norm.running_mean, norm.running_var, counted(norm))
+        return
+    # In a graph that function is taken for one that writes nothing, and momentum has to be a number.
+    wide = input.detach().to(torch.promote_types(input.dtype, norm.running_mean.dtype))
+    variance, mean = torch.var_mean(wide, [axis for axis in range(input.dim()) if axis != 1], correction=0)
+    move_(norm, mean=mean, variance=variance, count=input.numel() // max(input.shape[1], 1))
 
 
 def normalized(norm: BatchNorm, input: Tensor, *, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -41,7 +70,11 @@ def normalized(norm: BatchNorm, input: Tensor, *, weight: Tensor | None, bias: T
     keeps = not norm.training or norm.track_running_stats
     mean, variance = (norm.running_mean, norm.running_var) if keeps else (None, None)
     by_batch = norm.training or (norm.running_mean is None and norm.running_var is None)
-    momentum = counted(norm) if norm.training and norm.track_running_stats else 0.0
+    counts = norm.training and norm.track_running_stats
+    if counts and norm.momentum is None and mean is not None and is_traced():
+        update_(norm, input)
+        mean, variance, counts = None, None, False
+    momentum = counted(norm) if counts else 0.0
     return F.batch_norm(input, mean, variance, weight, bias, by_batch, momentum, norm.eps)
 
 

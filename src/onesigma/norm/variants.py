@@ -37,7 +37,10 @@ class Variant:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # A class made at run time is in no module, so pickle and deepcopy are told how to make it again.
-        return super().__reduce_ex__(protocol) if self.made_of is None else (_empty, self.made_of, self.__getstate__())
+        if self.made_of is None:
+            return super().__reduce_ex__(protocol)
+        assert isinstance(self, nn.Module)
+        return _empty, (built_type(self), tuple(kinds_of(self))), self.__getstate__()  # type: ignore[no-untyped-call]
 
     @classmethod
     def reason_against(cls, norm: nn.Module) -> str:
@@ -193,6 +196,6 @@ def _made(plain: Any, kind: Any) -> Any:
     return type(name, bases, members)
 
 
-def _empty(plain: Any, kind: Any) -> Any:
-    made = _made(plain, kind)
+def _empty(built: Any, kinds: Sequence[type[Variant]]) -> Any:
+    made = _class_of(built, kinds)
     return made.__new__(made)
