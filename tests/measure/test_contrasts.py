@@ -52,6 +52,29 @@ def test_a_sum_doubles_and_a_mean_does_not(loss: Any, factor: int) -> None:
     assert found.doubled / found.value == pytest.approx(factor, rel=1e-5)
 
 
+def rivals(output: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    """Neighbors are pairs, all others their rivals."""
+    one, other = F.normalize(output[::2], dim=1), F.normalize(output[1::2], dim=1)
+    return F.cross_entropy(one @ other.T, torch.arange(len(one)))
+
+
+def test_a_contrastive_loss_that_grows_like_a_logarithm_is_no_sum() -> None:
+    found = seen(network(), loss=rivals).loss
+    assert found is not None
+    assert found.doubled is None
+
+
+def partly_summed(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return squares(output, targets) + 60.0
+
+
+def test_a_sum_beside_a_fixed_term_still_grows_by_as_much_again() -> None:
+    found = seen(network(), loss=partly_summed).loss
+    assert found is not None
+    assert found.doubled is not None
+    assert found.doubled > 1.1 * found.value
+
+
 class Carrying(nn.Module):
     """Computes its own summed loss, as Hugging Face models do."""
 

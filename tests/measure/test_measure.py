@@ -327,6 +327,8 @@ def test_several_batches_are_joined():
         (nn.L1Loss(), torch.randn(5), torch.tensor([0.0, 0.0, 1.0, 5.0, 9.0]), "l1", 2.8),
         (nn.KLDivLoss(reduction="batchmean"), torch.randn(6, 5), torch.rand(6, 5), "kl_div", None),
         (lambda o, t: (o - t).square().mean(), torch.randn(6), torch.randn(6), "<lambda>", None),
+        (lambda o, t: -F.cross_entropy(o, t), torch.randn(6, 5), labels, "<lambda>", -math.log(5)),
+        (lambda o, t: F.cross_entropy(o, t) - F.mse_loss(o, o), torch.randn(6, 5), labels, "<lambda>", None),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -334,6 +336,13 @@ def test_a_loss_is_known_by_what_it_computes(loss, output, targets, name, chance
     found = measure(nn.Identity(), (output, targets), loss=loss).loss
     assert found.name == name
     assert found.chance == (None if chance is None else pytest.approx(chance, rel=1e-6))
+
+
+def test_a_likelihood_of_some_targets_only_says_between_what_they_lie():
+    targets = torch.tensor([-1.0, 0.0, 255.0])
+    record = measure(nn.Identity(), torch.zeros(3), loss=lambda o, _: F.binary_cross_entropy_with_logits(o, targets))
+    facts = record.records[-1].attributes
+    assert (facts["target_min"], facts["target_max"]) == (-1.0, 255.0)
 
 
 def test_a_model_that_brings_its_loss_is_measured_with_it():

@@ -72,3 +72,10 @@ def test_recurrent_std_adds_what_input_and_state_bring() -> None:
 def test_recurrent_std_is_unknown_without_its_weights() -> None:
     record = call(0, "lstm", "recurrent", sources=(-1,))
     assert recurrent_std(Trace(records=(record,)), record) is None
+
+
+def test_a_trunk_begins_where_all_ways_from_the_data_have_met() -> None:
+    gate, expert, joined = linear(0, source=-1), linear(1, source=-1), call(2, "mul", "product", sources=(0, 1))
+    found = trace(gate, expert, joined, linear(3))
+    with_all = with_gradients(found, dict.fromkeys(range(4), 1.0))
+    assert [record.index for record in Flow(with_all).bottlenecks] == [2, 3]

@@ -64,7 +64,7 @@ def _records(passes: Sequence[Pass]) -> Iterator[Record]:
         facts = {name: getattr(call, name) for name in _RECORD_FIELDS - {"attributes"}}
         yield Record(
             **facts,
-            attributes={**call.attributes, **_norm_facts(passes[0], call.index)},
+            attributes={**call.attributes, **_norm_facts(passes[0], call.index), **_loss_facts(passes[0], call.index)},
             input=_joined([each.moments(each.watcher.inputs.get(index)) for each, index in seen]),
             output=_joined([each.moments(each.watcher.outputs.get(index)) for each, index in seen]),
             gradient=_joined([each.moments(each.watcher.gradients.get(index)) for each, index in seen]),
@@ -78,6 +78,15 @@ def _norm_facts(first: Pass, index: int) -> Mapping[str, float | int | bool]:
         return {}
     slot, known = first.watcher.norms[index]
     return norm_facts(known, None if slot is None else first.ledger.row(slot))
+
+
+def _loss_facts(first: Pass, index: int) -> Mapping[str, float]:
+    """Between what its targets lie, where not every number is one."""
+    slot = first.watcher.ranges.get(index)
+    if slot is None:
+        return {}
+    low, high = map(float, first.ledger.row(slot))
+    return {"target_min": low, "target_max": high}
 
 
 def _joined(parts: Sequence[Moments | None]) -> Signal | None:

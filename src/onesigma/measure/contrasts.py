@@ -23,7 +23,8 @@ __all__ = ["contrasted", "measure_contrasted"]
 
 _MOST_ROWS = 8
 _SHARE = 8  # one part in so many of the batch: these passes cost little beside the one that is measured
-_ABOVE_A_MEAN, _NOTHING = 1.1, 1e-3
+_ABOVE_A_MEAN, _BELOW_A_SUM, _NOTHING = 1.1, 1.95, 1e-3
+_LOGARITHMIC = 0.8  # a logarithm adds ln(3/2) after ln 2, 0.58 of it; a sum and some fixed term add the same again
 # Half of a float's digits: another company of rows may change the order of sums, and so the last bits.
 _DIGITS = 0.5
 
@@ -252,7 +253,13 @@ def _growth(model: nn.Module, part: Batch, output: Any, *, criterion: Criterion,
     if not float(value):
         return None
     growth = of_rows([*rows, *rows]) / float(value)
-    return None if growth > _ABOVE_A_MEAN and _is_nothing_alone(of_rows, share=float(value) / len(rows)) else growth
+    if growth > _ABOVE_A_MEAN and _is_nothing_alone(of_rows, share=float(value) / len(rows)):
+        return None
+    if _ABOVE_A_MEAN < growth < _BELOW_A_SUM:
+        # Rivals: twins add a logarithm to a contrastive loss, so a third copy adds less than the second did.
+        further = of_rows([*rows, *rows, *rows]) / float(value) - growth
+        return None if further < _LOGARITHMIC * (growth - 1) else growth
+    return growth
 
 
 def _is_nothing_alone(of_rows: Callable[[list[int]], float], *, share: float) -> bool:

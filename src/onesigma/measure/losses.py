@@ -10,7 +10,9 @@ from onesigma.model.capture import Site
 from onesigma.model.graph import Graph
 from onesigma.model.signals import Ledger
 
-__all__ = ["chance_at", "chance_of"]
+__all__ = ["chance_at", "chance_of", "target_range"]
+
+_LIKELIHOODS = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll"})
 
 
 def chance_of(site: Site) -> tuple[torch.Tensor, str, int] | None:
@@ -34,12 +36,21 @@ def chance_of(site: Site) -> tuple[torch.Tensor, str, int] | None:
     return None
 
 
+def target_range(site: Site) -> torch.Tensor | None:
+    """Lowest and highest target of a recorded loss call that is a likelihood of some numbers only; None for others."""
+    target = site.tensors.get("target")
+    if site.call.op.removesuffix("_loss") not in _LIKELIHOODS or target is None or not target.numel():
+        return None
+    return torch.stack(target.detach().aminmax()).float()
+
+
 def chance_at(
     index: int, graph: Graph, *, ledger: Ledger, known: Mapping[int, tuple[int, str]]
 ) -> tuple[float, str] | None:
     """Chance level of the value that call `index` made, from those of the losses in it; None where one is unknown.
 
     Sums, multiples by constants, means and views of losses are seen through: a model that knows nothing pays the sum.
+    One that enters with a minus sign alone makes the level negative; in a sum with others it may be meant.
     """
     if index in known:
         slot, name = known[index]
@@ -56,9 +67,11 @@ def chance_at(
     if call.kind == "shape" or call.op == "mean":
         return found[0]
     factor = call.attributes.get("other")
-    if call.kind == "scale" and isinstance(factor, int | float) and factor > 0 and call.op in ("mul", "div"):
+    if call.op == "neg":
+        return -found[0][0], f"{found[0][1]}, negated"
+    if call.kind == "scale" and isinstance(factor, int | float) and factor and call.op in ("mul", "div"):
         return found[0][0] * (factor if call.op == "mul" else 1 / factor), f"{found[0][1]}, scaled"
-    if call.kind == "join" and call.op == "add":
+    if call.kind == "join" and call.op == "add" and all(value >= 0 for value, _ in found):
         return sum(value for value, _ in found), " and ".join(name for _, name in found)
     return None
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from onesigma.measure.activity import Units, activity_row
-from onesigma.measure.losses import chance_of
+from onesigma.measure.losses import chance_of, target_range
 from onesigma.measure.norms import NormSite, norm_row
 from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Listener, Site
@@ -29,6 +29,7 @@ class Watcher(Listener):
         self.activities: dict[int, tuple[int, Units]] = {}
         self.norms: dict[int, tuple[int | None, NormSite]] = {}
         self.chances: dict[int, tuple[int, str]] = {}
+        self.ranges: dict[int, int] = {}
         self.num_classes = 0
         self._ledger = ledger
         self._num_samples = num_samples
@@ -109,6 +110,8 @@ class Watcher(Listener):
         if found is not None:
             value, name, self.num_classes = found
             self.chances[site.call.index] = (self._ledger.note(value), name)
+        if (bounds := target_range(site)) is not None:
+            self.ranges[site.call.index] = self._ledger.note(bounds)
 
 
 def _is_signal(tensor: torch.Tensor) -> bool:

@@ -13,6 +13,8 @@ from onesigma.rules import values as measured_values
 
 __all__ = ["Mended", "edits_diff", "lines_to_paste", "mended"]
 
+_OF_THE_LOSS = "LOS701"
+
 State = Literal["mended", "milder", "stays", "new"]
 
 
@@ -41,10 +43,19 @@ def mended(report: Diagnosis) -> tuple[Mended, ...]:
     then = [each for each in report.before.findings if each.severity != "info"]
     numbers = measured_values(report.trace, [each.code for each in then])
     known = {(each.code, each.layer, each.call) for each in report.before.findings}
+    # A loss is named at the head while that one is to blame for it, and at the whole model afterwards.
+    loss = next((value for key, value in numbers.items() if key[0] == _OF_THE_LOSS), None)
     came = (each for each in report.findings if each.severity != "info")
     new = (each for each in came if (each.code, each.layer, each.call) not in known)
     return (
-        *(_compared(each, now.get(key := (each.code, each.layer, each.call)), numbers.get(key)) for each in then),
+        *(
+            _compared(
+                each,
+                now.get(key := (each.code, each.layer, each.call)),
+                numbers.get(key, loss if each.code == _OF_THE_LOSS else None),
+            )
+            for each in then
+        ),
         *(Mended(finding=each, before=None, after=_number(each.value), state="new") for each in new),
     )
 

@@ -25,6 +25,7 @@ _CAUSES: Mapping[str, Sequence[str]] = MappingProxyType(
         "UPD502": ("GRA401", "LOS704"),
         "NRM603": ("NRM602", "NRM604", "NRM606"),
         "LOS701": ("INP105", "INI201", "INP101", "INP106", "LOS704", "LOS705"),
+        "LOS702": ("INP105", "LOS705"),
         "LOS704": ("NUM901", "ACT302", "ACT301", "INI201", "INP101"),
         "NUM901": ("INP104",),
     }

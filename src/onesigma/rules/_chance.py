@@ -2,10 +2,10 @@
 
 import math
 
-from onesigma.model.trace import InputRecord, LossRecord, Trace
+from onesigma.model.trace import InputRecord, LossRecord, Record, Trace
 from onesigma.rules._flow import Flow
 
-__all__ = ["entries_summed", "excess", "spread_of_draws"]
+__all__ = ["entries_summed", "entropy_of_targets", "excess", "loud_head", "spread_of_draws"]
 
 
 def excess(loss: LossRecord | None) -> float | None:
@@ -15,7 +15,7 @@ def excess(loss: LossRecord | None) -> float | None:
         >>> excess(LossRecord(name="mse", value=4.0, chance=1.0, chance_name="variance of the targets")) == math.log(2)
         True
     """
-    if loss is None or loss.chance is None or not math.isfinite(loss.value):
+    if loss is None or loss.chance is None or loss.chance < 0 or not math.isfinite(loss.value):
         return None
     words = f"{loss.name} {loss.chance_name}".lower()
     is_squared = "mse" in words or "variance" in words
@@ -56,3 +56,25 @@ def spread_of_draws(trace: Trace, flow: Flow) -> float:
     if any(True for _ in trace.of_kind("norm")) or not fans:
         fans = sorted(head.fan_in for head in flow.heads() if head.fan_in)[:1]
     return math.sqrt(sum(0.5 / fan for fan in fans))
+
+
+def entropy_of_targets(trace: Trace) -> float:
+    """Of the targets: what a model pays that knows their frequencies alone; 0 where that is unknown."""
+    if trace.targets is None or trace.loss is None or trace.targets.entropy:
+        return trace.targets.entropy if trace.targets is not None else 0.0
+    shares = [column.mean for column in trace.targets.columns]
+    if trace.loss.chance_name != "log 2" or not all(0 <= share <= 1 for share in shares):
+        return 0.0
+    return sum(-p * math.log(p) for share in shares for p in (share, 1 - share) if p > 0) / max(len(shares), 1)
+
+
+_LOUD = 3.0
+
+
+def loud_head(flow: Flow) -> Record | None:
+    """The only head, if its own gain, std(out)/rms(in), makes the logits large."""
+    heads = list(flow.heads())
+    head = heads[0] if len(heads) == 1 else None
+    if head is None or head.input is None or head.output is None:
+        return None
+    return head if head.output.std > _LOUD * head.input.rms else None

@@ -1,10 +1,12 @@
 """How far a softmax is from weighing, on its way to choosing one."""
 
 import math
+from collections.abc import Iterator
 
 from onesigma.model.trace import Record
+from onesigma.rules._flow import Flow
 
-__all__ = ["one_hotness"]
+__all__ = ["logits", "one_hotness"]
 
 _MASK = -1e3
 """No logit: an entry that is masked by a large number."""
@@ -35,3 +37,23 @@ def one_hotness(record: Record) -> float:
     rows = 1.0 if kept == size else 1 + math.log(max(kept, 1.0))
     alike = rows * math.e / (kept + math.e - 1)
     return 0.0 if alike >= 1 else max(0.0, (size * gives.rms**2 - alike) / (1 - alike))
+
+
+def logits(flow: Flow) -> Iterator[tuple[Record, float]]:
+    """The std of what every softmax that weighs (attention, a router) reads, and who made it: a linear, or its product.
+
+    Inside a fused attention it is computed: q·k of independent q and k of width d has the std √d·std(q)·std(k), which
+    is then scaled by 1/√d unless told otherwise.
+    """
+    for record in flow.trace.of_kind("softmax"):
+        reads = record.input
+        if (record.kind == "attention" or flow.is_gate(record)) and reads is not None and reads.minimum > _MASK:
+            maker = flow.by_index.get(next(flow.sources(record), -1))
+            yield (maker if maker is not None and maker.kind == "linear" else record), reads.std
+    for record in flow.trace.of_kind("scaled_dot_product_attention"):
+        made = [flow.by_index[index] for index in record.inputs[:2] if index in flow.by_index]
+        query, key = (made[0].output, made[1].output) if len(made) == 2 else (None, None)
+        if query is not None and key is not None and made[0].shape:
+            width = math.sqrt(made[0].shape[-1])
+            scale = record.attributes.get("scale")
+            yield record, query.std * key.std * (width * scale if isinstance(scale, float) else 1.0)

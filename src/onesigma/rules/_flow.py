@@ -165,19 +165,24 @@ class Flow:
     def bottlenecks(self) -> tuple[Record, ...]:
         """The records that all of the gradient passes: no differentiable edge spans them. The trunk of the model."""
         alive = set[int]().union(*(self.ancestors(record.index) for record in self.returned))
-        carrying, trunk, reach = set[int](), [], -1
+        carrying, trunk, reach = set[int](), list[Record](), -1
         for record in self.trace.records:
             is_carrying = record.gradient is not None or (
                 record.kind == "shape" and not carrying.isdisjoint(record.inputs)
             )
             if record.index not in alive or not is_carrying:
                 continue
+            if carrying.isdisjoint(record.inputs) and self._reads_data(record):
+                trunk.clear()  # A way that begins here, from the data, leads past everything before.
             carrying.add(record.index)
             if reach <= record.index and record.gradient is not None:
                 trunk.append(record)
             readers = (reader.index for reader in self._readers.get(record.index, ()) if reader.index in alive)
             reach = max(reach, *readers, -1)
         return tuple(trunk)
+
+    def _reads_data(self, record: Record) -> bool:
+        return any(index < 0 for each in self.ancestors(record.index) for index in self.by_index[each].inputs)
 
 
 def _signals(record: Record) -> tuple[int, ...]:

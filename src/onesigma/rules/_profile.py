@@ -37,7 +37,8 @@ def gradient_profile(flow: Flow) -> Profile | None:
     """The profile; None where there are not two hidden places, or a head that starts at zero holds it back."""
     heads = [head.index for head in flow.heads()]
     end = min(heads, default=max(flow.by_index, default=-1))
-    trunk = [record for record in flow.bottlenecks if record.index < end]
+    begin = max((record.index for record in flow.bottlenecks if _adds_a_part(flow, record)), default=-1)
+    trunk = [record for record in flow.bottlenecks if begin < record.index < end]
     hidden = [record for record in trunk if record.kind in ("linear", "join", "recurrent", "attention")]
     if _waits_for_zero_weights(flow):
         hidden = [record for record in hidden if norm_of(record) > 0]
@@ -53,6 +54,14 @@ def gradient_profile(flow: Flow) -> Profile | None:
     norms = [record for record in between if record.kind == "norm"]
     by_batch = any(record.op == "batch_norm" and record.training for record in norms)
     return Profile(first, last, depth, ratio, bool(norms), by_batch)
+
+
+def _adds_a_part(flow: Flow, record: Record) -> bool:
+    """A learned part comes beside the signal, as a class token: the gradient may well arrive at that part alone."""
+    if record.kind != "concat" or record.output is None:
+        return False
+    parts = [flow.by_index[index].output for index in record.inputs if index in flow.by_index]
+    return sum(part.count for part in parts if part is not None) < record.output.count
 
 
 def norm_of(record: Record) -> float:

@@ -4,7 +4,13 @@ import math
 
 from onesigma.model.trace import Record, Trace
 
-__all__ = ["recurrent_std"]
+__all__ = ["WITH_TANH", "recurrent_std", "saturated_share"]
+
+WITH_TANH = ("lstm", "gru", "rnn_tanh")
+"""Recurrent layers whose new state is a tanh; their gates may well be open or shut."""
+
+_FLAT = math.atanh(math.sqrt(1 - 0.06))
+"""From here on the slope of tanh, 1 − tanh², is below 0.06."""
 
 
 def recurrent_std(trace: Trace, record: Record) -> float | None:
@@ -25,3 +31,13 @@ def recurrent_std(trace: Trace, record: Record) -> float | None:
         added = weight.shape[-1] * (weight.value.rms * signal.rms) ** 2
         variances[place] = variances.get(place, 0.0) + added
     return math.sqrt(max(variances.values())) if variances else None
+
+
+def saturated_share(std: float) -> float:
+    """The share of N(0, std²) on which tanh is flat.
+
+    Example:
+        >>> round(saturated_share(1.0), 3), round(saturated_share(5 / 3), 2), saturated_share(0.0)
+        (0.037, 0.21, 0.0)
+    """
+    return math.erfc(_FLAT / (std * math.sqrt(2))) if std > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Targets that no scale can mend: all the same, against outputs of another shape, or more than one per softmax."""
+"""Targets that no scale can mend: all the same, of another shape, or outside of what their loss is defined for."""
 
 import math
 
@@ -6,7 +6,7 @@ from onesigma.model.trace import InputRecord, Record, Trace
 from onesigma.rules._finding import Severity, figure
 from onesigma.rules._flow import Flow
 
-__all__ = ["RANGES", "is_beyond", "misfit"]
+__all__ = ["is_beyond", "misfit", "reach_of", "undefined"]
 
 _ENOUGH_ROWS = 8
 _ELEMENTWISE = (
@@ -30,14 +30,43 @@ RANGES = {
 }
 """What the last activation can say."""
 
+_DOMAINS = {
+    **dict.fromkeys(("binary_cross_entropy", "binary_cross_entropy_with_logits"), (0.0, 1.0)),
+    "poisson_nll": (0.0, math.inf),
+}
+"""What a likelihood is defined for; torch takes other targets without a word."""
 
-def is_beyond(record: Record, targets: InputRecord) -> bool:
-    """The targets go beyond what this output can say, by more than rounding."""
-    if record.op not in RANGES or targets.signal is None:
-        return False
+
+def reach_of(flow: Flow, record: Record) -> tuple[float, float] | None:
+    """What this output can say; less where a rectifier lies before it, or is all there is. None for no activation."""
+    if record.op not in RANGES:
+        return None
     low, high = RANGES[record.op]
-    slack = 1e-3 * max(abs(targets.signal.minimum), abs(targets.signal.maximum))
-    return targets.signal.minimum < low - slack or targets.signal.maximum > high + slack
+    names = [loss.op for loss in flow.trace.of_kind("loss")] or [flow.trace.loss.name if flow.trace.loss else ""]
+    if record.op in _NEVER_NEGATIVE and names[0] == "binary_cross_entropy_with_logits":
+        return 0.5, 1.0
+    before = (flow.by_index.get(index) for index in flow.sources(record))
+    is_positive = any(source is not None and source.op in _NEVER_NEGATIVE for source in before)
+    return (_AT_ZERO.get(record.op, low) if is_positive else low), high
+
+
+_NEVER_NEGATIVE = ("relu", "softplus")
+
+_AT_ZERO = {"sigmoid": 0.5, "hardsigmoid": 0.5, "tanh": 0.0, "hardtanh": 0.0, "softsign": 0.0}
+"""The least that remains of an activation whose input is never negative."""
+
+
+def is_beyond(flow: Flow, record: Record, targets: InputRecord) -> bool:
+    """The targets go beyond what this output can say, by more than rounding."""
+    reach = reach_of(flow, record)
+    if reach is None or targets.signal is None:
+        return False
+    return _is_outside(targets.signal.minimum, targets.signal.maximum, reach)
+
+
+def _is_outside(lowest: float, highest: float, bounds: tuple[float, float]) -> bool:
+    slack = 1e-3 * max(abs(lowest), abs(highest))
+    return lowest < bounds[0] - slack or highest > bounds[1] + slack
 
 
 def misfit(trace: Trace, flow: Flow) -> tuple[Severity, str] | None:
@@ -58,6 +87,21 @@ def misfit(trace: Trace, flow: Flow) -> tuple[Severity, str] | None:
             )
     if targets.shape[0] >= _ENOUGH_ROWS and (same := _same(targets)):
         return "warning", f"Every target of the {targets.shape[0]} rows is {same}: there is nothing to tell apart."
+    return None
+
+
+def undefined(trace: Trace) -> tuple[Severity, str] | None:
+    """As `misfit`, for targets that their loss is not defined for; None where it is, or where they are not known."""
+    for loss in trace.of_kind("loss"):
+        name = loss.op.removesuffix("_loss")
+        seen = loss.attributes.get("target_min"), loss.attributes.get("target_max")
+        low, high = _DOMAINS.get(name, (-math.inf, math.inf))
+        if isinstance(seen[0], float) and isinstance(seen[1], float) and _is_outside(seen[0], seen[1], (low, high)):
+            wanted = f"from {figure(low)} to {figure(high)}" if high < math.inf else f"of {figure(low)} and more"
+            return "error", (
+                f"The targets lie between {figure(seen[0])} and {figure(seen[1])}; {name} is a likelihood of targets "
+                f"{wanted} alone, and can fall without end."
+            )
     return None
 
 

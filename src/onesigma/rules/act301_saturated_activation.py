@@ -7,9 +7,9 @@ For tanh that is |f(x)| > 0.97, for sigmoid |x| > 4.2; no constant per function 
 warning beyond 25 %, error beyond 50 %; also an error where more than half of the units are saturated on 99 % of their
 observations. At most an info for gates, which a product reads, and for what a trained model returns. For a softmax
 that weighs (attention, a router): by how much Σp² exceeds what logits of std 1 give, 1 for a choice of one; at most a
-warning. Sources:
-Karpathy's 0.97; SageMaker Debugger's half of the units (but its own limits, |x| > 9.5 for tanh, stay silent at 68 %
-saturation). A tanh layer at the popular gain 5/3 has 21 %, so the warning stands above that.
+warning. For the tanh inside a recurrent layer: the same share, as the std of its pre-activations (INI201) makes it.
+Sources: Karpathy's 0.97; SageMaker Debugger's half of the units (but its own limits, |x| > 9.5 for tanh, stay silent
+at 68 % saturation). A tanh layer at the popular gain 5/3 has 21 %, so the warning stands above that.
 
 ## Why it matters
 
@@ -40,6 +40,7 @@ from onesigma.rules._choice import one_hotness
 from onesigma.rules._finding import Finding
 from onesigma.rules._flow import Flow, is_s_shaped
 from onesigma.rules._limits import Levels, Limits
+from onesigma.rules._recurrent import WITH_TANH, recurrent_std, saturated_share
 from onesigma.rules._rule import Rule
 from onesigma.rules._trained import looks_trained
 
@@ -60,6 +61,18 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             expected="logits of a std near 1",
             confidence=f"{record.output.count if record.output else 0} weights",
             fix="scores = scores / math.sqrt(head_width)  # or a smaller init of what makes the logits",
+        )
+    for record in trace.of_kind(*WITH_TANH):
+        share = saturated_share(recurrent_std(trace, record) or 0.0)
+        yield from RULE.found(
+            record,
+            share,
+            limits=limits,
+            at_most="info" if trained else "error",
+            message=f"{record.name}: {100 * share:.0f} % of the new states of its {record.op} are saturated.",
+            expected="less than 5 % saturated",
+            confidence="from the rms of its weights and signals",
+            fix="onesigma.initialize_(model, batches)",
         )
     for record in trace.of_kind("activation"):
         activity = record.activity

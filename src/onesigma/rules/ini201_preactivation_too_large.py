@@ -4,10 +4,12 @@
 
 The std, about its mean, of every pre-activation: the result of a linear or convolution that a nonlinearity reads. Not
 heads, not writers of a residual stream, not layers before a norm. For recurrent layers it is computed from the rms of
-their weights and signals. Limits: info beyond 2, warning beyond 3, error beyond 10, each widened by the factor 1 + 3σ
-with σ² = 1/(2·units) + 1/(2·samples), because a layer of 4 units misses its std by 50 % at a perfect initialization.
-At most a warning where the loss shows a trained model, at most an info where a product reads the nonlinearity (a
-gate). Sources: TheDeepChecker's 0.5 to 2 (info); the share of saturated tanh is 49 % at std 3 (warning).
+their weights and signals. Logits of a softmax that weighs (attention, a router) count too, as a warning at most;
+inside a fused attention their std is that of the queries times that of the keys. Limits: info beyond 2, warning beyond
+3, error beyond 10, each widened by the factor 1 + 3σ with σ² = 1/(2·units) + 1/(2·samples), because a layer of 4 units
+misses its std by 50 % at a perfect initialization. At most a warning where the loss shows a trained model, at most an
+info where a product reads the nonlinearity (a gate). Sources: TheDeepChecker's 0.5 to 2 (info); the share of saturated
+tanh is 49 % at std 3 (warning).
 
 ## Why it matters
 
@@ -37,6 +39,7 @@ https://arxiv.org/abs/1511.06422.
 from collections.abc import Iterator
 
 from onesigma.model.trace import Record, Trace
+from onesigma.rules._choice import logits
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow, sampling, width_slack
 from onesigma.rules._limits import Levels, Limits
@@ -60,6 +63,17 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             message=f"{record.name} hands the gates of its {record.op} a std of {figure(std or 0.0)}.",
             expected="a pre-activation std of 0.5 to 2",
             confidence="from the rms of its weights and signals",
+            fix="onesigma.initialize_(model, batches)",
+        )
+    for maker, std in logits(flow):
+        yield from RULE.found(
+            maker,
+            std,
+            limits=limits,
+            at_most="info" if trained else "warning",
+            message=f"{maker.name} hands a softmax that weighs logits of std {figure(std)}: it chooses one.",
+            expected="logits of a std near 1",
+            confidence="of queries and keys" if maker.kind == "attention" else sampling(maker),
             fix="onesigma.initialize_(model, batches)",
         )
     for linear, activation in flow.preactivations():

@@ -45,6 +45,8 @@ from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
 
+_OWN_GAIN = 0.1
+
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge what of every pre-activation depends on the sample."""
@@ -53,7 +55,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         assert linear.output is not None
         std = linear.output.std if is_repeated(trace) else spread(linear.output)
         yield from RULE.found(
-            linear,
+            _maker(flow, linear),
             std,
             limits=limits,
             slack=width_slack(linear),
@@ -67,6 +69,16 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence=sampling(linear),
             fix="onesigma.initialize_(model, batches)",
         )
+
+
+def _maker(flow: Flow, linear: Record) -> Record:
+    """The layer itself; the linear before it (no nonlinearity between) where nothing but that one's result is small."""
+    before = flow.by_index.get(next(flow.sources(linear), -1))
+    if before is None or before.kind != "linear" or before.output is None or before.input is None:
+        return linear
+    reads, gives = spread(before.input), spread(before.output)
+    is_own = linear.output is not None and spread(linear.output) < _OWN_GAIN * gives
+    return before if not is_own and gives < _OWN_GAIN * reads else linear
 
 
 def _is_bypassed(flow: Flow, linear: Record) -> bool:

@@ -8,7 +8,8 @@ healthy. Limits: info beyond 3, warning beyond 10, error beyond 100. Source: a b
 stream doubles its variance: after 10 blocks the factor is 32.
 
 Where half of the linears that write into the stream, or more, are scaled down for depth (rms of the weight·√fan_in
-below joins^(−1/4) of that of other linears), one that is not is a warning. Source: GPT-2 scales by 1/√(2·blocks).
+below joins^(−1/4) of that of other linears), one that is not is a warning (an info once trained). Source: GPT-2 scales
+by 1/√(2·blocks).
 
 ## Why it matters
 
@@ -33,13 +34,14 @@ Zhang et al. 2019 (Fixup), https://arxiv.org/abs/1901.09321; De & Smith 2020, ht
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow, units
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._trained import looks_trained
 from onesigma.rules._writers import unscaled_writers
 
 __all__ = ["RULE"]
@@ -50,8 +52,7 @@ _ALONG = ("shape", "dropout", "activation", "pool")
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare what the last branches add with what the first ones add."""
-    flow = Flow(trace)
-    stream = _stream(flow)
+    stream = _stream(flow := Flow(trace))
     for writer, factor in unscaled_writers(flow, stream):
         yield from RULE.found(
             writer,
@@ -62,12 +63,13 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence=f"weights of {units(writer)} units",
             fix="onesigma.initialize_(model, batches)",
             at_least="warning",
+            at_most="info" if looks_trained(trace) else "error",
         )
     added = [rms for rms in (_branch_rms(flow, join) for join in stream) if rms > 0]
     if len(added) < _JOINS:
         return
     quarter = max(2, len(added) // 4)
-    early, late = _root_mean_square(added[:quarter]), _root_mean_square(added[-quarter:])
+    early, late = (math.hypot(*part) / math.sqrt(quarter) for part in (added[:quarter], added[-quarter:]))
     yield from RULE.found(
         stream[-1],
         late / early,
@@ -99,10 +101,6 @@ def _branch_rms(flow: Flow, join: Record) -> float:
         if branch.output is not None and others & flow.ancestors(branch.index):
             return branch.output.rms
     return 0.0
-
-
-def _root_mean_square(values: Sequence[float]) -> float:
-    return math.sqrt(sum(value * value for value in values) / len(values))
 
 
 _LEVELS = Levels(info=3.0, warning=10.0, error=100.0)

@@ -5,10 +5,9 @@
 For squared, absolute and Huber losses: the factor by which the targets miss unit scale, measured as in INP101. Limits:
 info beyond 4, warning beyond 10, error beyond 100. Also, whatever the loss: targets outside what the last activation
 can say (0 to 1 for sigmoid and softmax, −1 to 1 for tanh, 0 and more for ReLU; several labels a row for one softmax),
-and targets of shape (N, 1) against outputs (N,), which count as errors; and targets that are all the same, a warning.
-Sources:
-TheDeepChecker (0.1 to 10); Stack Overflow 52800582, with targets in the tens of millions; 48221692, squares from a
-sigmoid.
+or what their loss is a likelihood of (0 to 1 for binary cross-entropies, 0 and more for Poisson's), and targets of
+shape (N, 1) against outputs (N,), which count as errors; and targets that are all the same, a warning. Sources:
+TheDeepChecker (0.1 to 10); Stack Overflow 52800582, targets in the tens of millions; 48221692, squares from a sigmoid.
 
 ## Why it matters
 
@@ -44,7 +43,7 @@ from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
-from onesigma.rules._targets import RANGES, is_beyond, misfit
+from onesigma.rules._targets import is_beyond, misfit, reach_of, undefined
 
 __all__ = ["RULE"]
 
@@ -52,29 +51,29 @@ _REGRESSIONS = ("mse", "l1", "huber", "mae", "squared", "absolute")
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
-    """Judge the scale of the targets, then their range against that of the output."""
+    """Judge whether the loss is defined for the targets, their scale, then their range against that of the output."""
     targets, flow = trace.targets, Flow(trace)
-    if targets is None or trace.loss is None:
-        return
-    if found := misfit(trace, flow):
+    found = undefined(trace) or misfit(trace, flow)
+    if found:
         yield from RULE.found(
             "targets",
             math.inf,
             limits=limits,
             message=found[1],
             at_most=found[0],
-            expected="targets that differ, of the output's shape",
-            confidence=f"{targets.shape[0]} rows",
+            expected="targets that differ, of the output's shape and in the loss's range",
+            confidence=f"{targets.shape[0] if targets is not None and targets.shape else trace.num_samples} rows",
             fix="targets = targets.reshape(outputs.shape)  # and look at how they are made",
         )
+    if found or targets is None or trace.loss is None:
         return
     if targets.kind in ("labels", "tokens"):
         return
-    unreachable = next((record for record in flow.returned if is_beyond(record, targets)), None)
+    unreachable = next((record for record in flow.returned if is_beyond(flow, record, targets)), None)
     is_regression = any(word in trace.loss.name.lower() for word in _REGRESSIONS)
     worst, factor = farthest(targets.columns) or (None, 1.0)
     if unreachable is not None and targets.signal is not None:
-        low, high = RANGES[unreachable.op]
+        low, high = reach_of(flow, unreachable) or (-math.inf, math.inf)
         message = (
             f"The targets lie between {figure(targets.signal.minimum)} and {figure(targets.signal.maximum)}; "
             f"{unreachable.name} ({unreachable.op}) only reaches {figure(low)} to {figure(high)}."

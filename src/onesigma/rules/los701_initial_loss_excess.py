@@ -7,7 +7,7 @@ squared errors ½·ln(loss / variance of the targets), for absolute ones ln(loss
 Laplace model would pay. Limits: info beyond 0.25, warning beyond 1, error beyond 2. Logits of std s cost about s²/2:
 0.5 at s = 1. He's initialization of the last layer gives s = √2, which pays 0.8 and recovers in a few steps, so the
 warning stands above that. Absolute, because a relative rule (twice log C) would let logits of std 5 pass for a
-vocabulary of 50257.
+vocabulary of 50257. Named at the head where there is one and it multiplies its input by more than 3.
 
 ## Why it matters
 
@@ -40,7 +40,7 @@ import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import LossRecord, Trace
-from onesigma.rules._chance import excess, spread_of_draws
+from onesigma.rules._chance import excess, loud_head, spread_of_draws
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -56,7 +56,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         return
     flow = Flow(trace)
     yield from RULE.found(
-        "",
+        loud_head(flow) or "",
         value,
         limits=limits,
         slack=1 + 3 * spread_of_draws(trace, flow),

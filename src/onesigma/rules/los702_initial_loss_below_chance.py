@@ -5,7 +5,8 @@
 The excess over chance in nats, as in LOS701, over the entropy of the labels where that is less. Limits: info below
 −0.1, warning below −0.3; never an error, because a trained model is the healthy case, and an info where batch norms
 have counted its batches, where biases are neither zero nor what torch draws, or where rows are compared with rows
-(contrastive losses, whose pairs are alike from the start). Models in eval mode are not judged.
+(contrastive losses, whose pairs are alike from the start). Models in eval mode are not judged. Also a warning: a loss
+that is nothing but one of torch's losses times a negative number.
 
 ## Why it matters
 
@@ -29,11 +30,10 @@ Check the loss's inputs, the labels' distribution, and that the targets are no f
 CS231n notes, neural networks 3, "look for correct loss at chance performance".
 """
 
-import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Trace
-from onesigma.rules._chance import excess
+from onesigma.rules._chance import entropy_of_targets, excess
 from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow
 from onesigma.rules._limits import Levels, Limits
@@ -45,10 +45,20 @@ __all__ = ["RULE"]
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Compare the loss with chance, from below."""
-    value = excess(trace.loss)
+    value, loss = excess(trace.loss), trace.loss
+    if loss is not None and loss.chance is not None and loss.chance < 0:
+        yield from RULE.found(
+            "",
+            loss.value - abs(loss.value),
+            limits=limits,
+            message=f"The loss is {figure(loss.value)}: a likelihood enters it with a minus sign, training worsens it.",
+            expected="a loss that is lower for a better model",
+            confidence="by the graph",
+            fix="loss = nn.CrossEntropyLoss()  # it is a negative logarithm already",
+        )
     if trace.loss is None or trace.loss.chance is None or value is None or not trace.training:
         return
-    entropy = _entropy(trace)
+    entropy = entropy_of_targets(trace)
     if entropy > 0:
         value = max(value, trace.loss.value - entropy)
     yield from RULE.found(
@@ -85,16 +95,6 @@ def _compares_rows(trace: Trace) -> bool:
         ):
             return True
     return False
-
-
-def _entropy(trace: Trace) -> float:
-    """Of the targets: what a model pays that knows their frequencies alone; 0 where that is unknown."""
-    if trace.targets is None or trace.loss is None or trace.targets.entropy:
-        return trace.targets.entropy if trace.targets is not None else 0.0
-    shares = [column.mean for column in trace.targets.columns]
-    if trace.loss.chance_name != "log 2" or not all(0 <= share <= 1 for share in shares):
-        return 0.0
-    return sum(-p * math.log(p) for share in shares for p in (share, 1 - share) if p > 0) / max(len(shares), 1)
 
 
 RULE = Rule(

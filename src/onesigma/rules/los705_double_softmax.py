@@ -3,11 +3,11 @@
 ## What it measures
 
 Whether a softmax (or sigmoid) is the model's output while the loss is one that applies its own: cross_entropy, or
-binary_cross_entropy_with_logits; also, whether nll_loss gets probabilities and not their logarithms. The value is the
-lowest loss that a perfect model can reach, in nats: log(1 + (C − 1)/e) for a double softmax over C classes, log(1 +
-1/e) for a double sigmoid. Also any of them that reads the probabilities of another one, right before the loss. Limits:
-warning beyond 0, error beyond 0.5, which is from three classes on. A log-softmax before cross_entropy changes nothing
-and is not reported.
+binary_cross_entropy_with_logits; also, whether nll_loss or kl_div gets probabilities and not their logarithms. The
+value is the lowest loss that a perfect model can reach, in nats: log(1 + (C − 1)/e) for a double softmax over C
+classes, log(1 + 1/e) for a double sigmoid. Also any of them that reads the probabilities of another one, right before
+the loss. Limits: warning beyond 0, error beyond 0.5, which is from three classes on. A log-softmax before
+cross_entropy changes nothing and is not reported.
 
 ## Why it matters
 
@@ -46,6 +46,7 @@ __all__ = ["RULE"]
 _TAKES = {
     "cross_entropy": ("softmax",),
     "nll_loss": ("softmax",),
+    "kl_div": ("softmax",),
     "binary_cross_entropy_with_logits": ("sigmoid", "softmax"),
 }
 """Per loss, the activations that it must not be fed with."""
@@ -83,7 +84,7 @@ def _squashed_before(flow: Flow, record: Record) -> Record | None:
 
 def _consequence(loss: str, floor: float) -> str:
     can = f"no model can bring it below {figure(floor)}"
-    return "it takes logarithms of probabilities" if loss == "nll_loss" else can
+    return "it takes logarithms of probabilities" if loss in ("nll_loss", "kl_div") else can
 
 
 def _fed(flow: Flow) -> Iterator[tuple[Record, str]]:

@@ -1,17 +1,19 @@
-"""The same batch costs much more in eval mode than in training mode.
+"""The network of eval mode is not the one that was trained.
 
 ## What it measures
 
 (loss in eval mode − loss in training mode) / loss in training mode, on the same batch with the same weights; a loss
 below a tenth of the chance level counts as that tenth. Only where a batch norm has tracked more than two batches; a
-warning at most while a twentieth of the start (0, 1) is left in the average. Limits: info beyond 0.1, warning beyond
-0.25, error beyond 0.5. Source: TheDeepChecker's 50 %.
+warning at most while a twentieth of the start (0, 1) is left in the average. Also every dropout in training mode that
+adds more noise than it leaves signal: the value is √(p/(1 − p)) − 1, their ratio less the 1 of p = 0.5; a warning at
+most. Limits: info beyond 0.1, warning beyond 0.25 (p = 0.61), error beyond 0.5. Sources: TheDeepChecker's 50 %;
+UMLAUT's dropout of more than a half.
 
 ## Why it matters
 
 What is deployed is not what was trained. The usual causes: stale running statistics (NRM602), batches too small to
 normalize by (NRM604), padding or masked values in the statistics, dropout before a norm (NRM606), a stack of layers
-whose small differences multiply.
+whose small differences multiply. A dropout of 0.8 hands on twice as much noise as signal, and two of them five times.
 
 ## When it is fine
 
@@ -31,6 +33,7 @@ Let `onesigma.norm.gap` switch one layer at a time to find which one makes the d
 pytorch issues 4741 and 5406; Wu & Johnson 2021, Rethinking "Batch" in BatchNorm, https://arxiv.org/abs/2105.07576.
 """
 
+import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import Trace
@@ -46,7 +49,24 @@ _NEGLIGIBLE = 0.1
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
-    """Compare the loss of both modes."""
+    """Compare the loss of both modes, and the noise of every dropout with its signal."""
+    for dropout in trace.of_kind("dropout"):
+        rate = float(dropout.attributes.get("p", 0.0))
+        noise = math.sqrt(rate / (1 - rate)) if rate < 1 else math.inf
+        yield from RULE.found(
+            dropout,
+            noise - 1 if dropout.training else 0.0,
+            limits=limits,
+            message=f"{dropout.name} drops {figure(100 * rate)} %: its noise is {figure(noise)} times its signal.",
+            expected="a dropout of a half at most",
+            confidence="exact",
+            fix=f"model.get_submodule({dropout.layer!r}).p = 0.2",
+            at_most="warning",
+        )
+    yield from _between_modes(trace, limits)
+
+
+def _between_modes(trace: Trace, limits: Limits) -> Iterator[Finding]:
     loss = trace.loss
     if loss is None or loss.in_eval is None or not loss.value > 0 or not _has_tracked(trace):
         return

@@ -3,7 +3,7 @@
 ## What it measures
 
 Pairs of linears (or convolutions) of which the second reads only the first and nobody else does, with at most reshapes
-and dropout between. Left alone are low-rank pairs, where the width between is less than both ends (adapters,
+and dropout between. Left alone are low-rank pairs, where fewer channels lie between than at both ends (adapters,
 bottlenecks), and pairs with a grouped or depthwise convolution (separable convolutions). The value is the share of
 hidden linears that are so. Limits: warning beyond 0, error beyond 0.999, which is all of them, and only where the
 model has no nonlinearity at all. Source: UMLAUT's and NeuraLint's "missing activation".
@@ -73,8 +73,16 @@ def _next(flow: Flow, first: Record) -> Record | None:
     if second is None or second.kind != "linear" or not second.parameters:
         return None
     is_grouped = any(int(linear.attributes.get("groups", 1)) > 1 for linear in (first, second))
-    is_low_rank = units(first) < min(first.fan_in, units(second))
+    is_low_rank = units(first) < min(_channels(flow, first), units(second))
     return None if is_grouped or is_low_rank else second
+
+
+def _channels(flow: Flow, linear: Record) -> float:
+    """What it reads at one position: a kernel of many positions makes no pair of convolutions low in rank."""
+    weight = flow.trace.parameter(linear.parameters.get("weight", ""))
+    if "conv" not in linear.op or weight is None:
+        return linear.fan_in
+    return weight.shape[0 if "transpose" in linear.op else 1]
 
 
 RULE = Rule(

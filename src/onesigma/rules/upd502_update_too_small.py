@@ -4,8 +4,9 @@
 
 std(update)/std(weight), the real difference that a step made, as the median over the measured steps; for trainable
 weights of two or more dimensions. Limits: info below 1e-4, warning below 1e-5, error below 1e-12, which is not at all.
-With fewer than 20 steps one step milder, unless the weight did not move at all. Sources: Karpathy's rule of thumb,
-0.001; TheDeepChecker's 0.0001.
+With fewer than 20 steps one step milder, unless the weight did not move at all. A warning, with or without steps: a
+loss from which norms and biases alone get a gradient, because every weight is frozen. Sources: Karpathy's rule of
+thumb, 0.001; TheDeepChecker's 0.0001.
 
 ## Why it matters
 
@@ -45,6 +46,18 @@ _ENOUGH_STEPS = 20
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the median update of every trainable weight."""
+    weights = [parameter for parameter in trace.parameters if len(parameter.shape) > 1]
+    if weights and not any(weight.trainable for weight in weights) and any(p.gradient for p in trace.parameters):
+        yield from RULE.found(
+            "",
+            0.0,
+            limits=limits,
+            message=f"All {len(weights)} weights are frozen: only norms and biases learn.",
+            expected="a weight that learns, the head's at least",
+            confidence="exact",
+            fix="model.requires_grad_(True)  # and freeze what is meant to stay",
+            at_most="warning",
+        )
     for parameter in trace.parameters:
         if parameter.update_ratio is None or len(parameter.shape) < 2 or not parameter.trainable:
             continue
