@@ -33,6 +33,10 @@ def fold(
     ],
     target: Annotated[str | None, typer.Option(help="Column that is no input.")] = None,
     rows: Annotated[int, typer.Option(help="Rows that the proof is made on.", min=1)] = SAMPLE_ROWS,
+    subclasses: Annotated[
+        bool,
+        typer.Option("--subclasses", help="Fold other classes of layers and norms, too, as a run shows them."),
+    ] = False,
 ) -> None:
     """Fold every BatchNorm into the weights around it, prove it on the data, and save the weights.
 
@@ -48,7 +52,7 @@ def fold(
     network = build_model(model, num_features=problem.num_features, num_classes=problem.num_outputs)
     _load(network, state)
     with fed(model, data=data, num_features=problem.num_features):
-        edits = fold_(network.eval(), problem.sample(rows, seed=0).inputs.float())
+        edits = fold_(network.eval(), problem.sample(rows, seed=0).inputs.float(), subclasses=subclasses)
     write_atomically(out, lambda path: save_folded(network, edits, path=path))
     console = Console()
     console.print(_table(edits))

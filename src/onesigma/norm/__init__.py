@@ -1,10 +1,10 @@
-"""Batch normalization: inserted where it helps, biases stripped where it cancels them."""
+"""Room: norm. Batch normalization: inserted, stripped, calibrated, explained, folded, each with its proof."""
 
 from onesigma.norm.accumulation import accumulated
 from onesigma.norm.calibrate import calibrate_
 from onesigma.norm.controls import nonfinite_vetoed, once_per_step, paused, revertible
 from onesigma.norm.coupling import Coupling, LayerCoupling, coupling, coupling_by_size
-from onesigma.norm.fold import fold_, plan_folds
+from onesigma.norm.fold import fold_, load_folded_, plan_folds, save_folded
 from onesigma.norm.frozen import freeze_, unfreeze_
 from onesigma.norm.gap import Gap, LayerGap, gap
 from onesigma.norm.ghost import GhostBatchNorm, ghost_
@@ -39,6 +39,7 @@ __all__ = [
     "ghost_",
     "insert_",
     "keep_float32_",
+    "load_folded_",
     "mask_",
     "nonfinite_vetoed",
     "once_per_step",
@@ -47,6 +48,7 @@ __all__ = [
     "plan_folds",
     "renorm_",
     "revertible",
+    "save_folded",
     "strip_biases_",
     "synchronize_",
     "unfreeze_",

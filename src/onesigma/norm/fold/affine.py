@@ -12,7 +12,7 @@ from onesigma.norm.renorm import BatchRenorm
 from onesigma.norm.sync import SyncBatchNorm
 from onesigma.norm.variants import built_type
 
-__all__ = ["Affine", "affine_of", "is_norm", "keeps_statistics", "reason_against_norm", "spread"]
+__all__ = ["Affine", "affine_of", "is_norm", "is_subclass", "keeps_statistics", "reason_against_norm", "spread"]
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -57,21 +57,35 @@ def is_norm(module: nn.Module) -> bool:
     return foreign and leaf and any(map(_is_real, module.buffers(recurse=False)))
 
 
+def is_subclass(norm: nn.Module) -> bool:
+    """It is a BatchNorm of a class of which it is not known that it normalizes and does nothing more."""
+    # Whatever kinds it took on: they differ in training only.
+    return isinstance(norm, BatchNorm) and built_type(norm) not in _PLAIN
+
+
 def keeps_statistics(module: nn.Module) -> bool:
     """It is a BatchNorm, or what somebody else made of one."""
     names = {name for name, _ in module.named_buffers(recurse=False)}
     return isinstance(module, BatchNorm) or names >= {"running_mean", "running_var"}
 
 
-def reason_against_norm(norm: nn.Module) -> str:
-    """Why the module itself can be no affine map, whatever surrounds it; empty if it can."""
+def reason_against_norm(norm: nn.Module, *, opened: bool = False) -> str:
+    """Why the module itself can be no affine map, whatever surrounds it; empty if it can.
+
+    Args:
+        norm: The module.
+        opened: Of whatever class it is, a run has shown what it does.
+    """
     if norm._forward_hooks or norm._forward_pre_hooks:
         return "a forward hook is attached to it, which would be lost"
     if not isinstance(norm, BatchNorm):
         has_parameters = any(True for _ in norm.parameters())
         return f"a {type(norm).__name__} is no BatchNorm that is known" if has_parameters else ""
-    if built_type(norm) not in _PLAIN:  # whatever kinds it took on, which differ in training only
-        return f"{type(norm).__name__} is a subclass of BatchNorm and may do more than normalize"
+    if not opened and is_subclass(norm):
+        return (
+            f"{type(norm).__name__} is a subclass of BatchNorm and may do more than normalize; "
+            f"subclasses=True believes what a run shows"
+        )
     if norm.training:
         return "it stays in training mode when the model goes to eval"
     if norm.running_mean is None or norm.running_var is None:

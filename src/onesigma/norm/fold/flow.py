@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -52,6 +52,8 @@ class Flow:
         uses: Norm → its runs.
         again: Index of a passable call → the call as a function of its tensor.
         settings: Index of a linear call → stride, padding and the like.
+        opened: Names of the norms of other classes that, in every run, normalized and then called their own children;
+            what the children did is no part of their `uses`.
         removed: Names of the norms that are folded.
     """
 
@@ -59,6 +61,7 @@ class Flow:
     uses: Mapping[str, Sequence[Use]]
     again: Mapping[int, Callable[[Tensor], Any]]
     settings: Mapping[int, Mapping[str, Any]]
+    opened: frozenset[str] = frozenset()
     removed: set[str] = field(default_factory=set)
 
     def readers(self, index: int) -> list[Call | Use | None]:
@@ -152,8 +155,14 @@ def _replay(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Calla
     return lambda x: function(x, *values, **named)
 
 
-def flow_of(model: nn.Module, batch: Batch, *, norms: Mapping[str, nn.Module]) -> Flow:
+def flow_of(model: nn.Module, batch: Batch, *, norms: Mapping[str, nn.Module], to_open: Collection[str] = ()) -> Flow:
     """Run the model once and see what flows where.
+
+    Args:
+        model: In eval mode.
+        batch: What to run it on.
+        norms: Those to be steps of the flow, by name.
+        to_open: Names of those of which the children are to be steps of their own, if the run allows it.
 
     Raises:
         CaptureError: The model raised.
@@ -162,7 +171,18 @@ def flow_of(model: nn.Module, batch: Batch, *, norms: Mapping[str, nn.Module]) -
     with recording(model, listeners=[replays]) as recorder, _watched(norms, recorder, uses):
         recorder.run(batch)
     seen = {name: [_with_statistics(use, replays.batch_statistics) for use in found] for name, found in uses.items()}
-    return Flow(recorder.graph, seen, replays.again, replays.settings)
+    opened = {name: [_opened(use, recorder.graph) for use in seen.get(name, ())] for name in to_open}
+    as_seen = {name: [use for use in found if use] for name, found in opened.items() if found and all(found)}
+    return Flow(recorder.graph, seen | as_seen, replays.again, replays.settings, opened=frozenset(as_seen))
+
+
+def _opened(use: Use, graph: Graph) -> Use | None:
+    """The same run up to where the children of the norm go on; None where it did anything else."""
+    inner = [graph.calls[index] for index in use.inner]
+    own = [call for call in inner if call.layer == use.norm]
+    if own != inner[:1] or own[0].op != "batch_norm" or own[0].inputs != (use.source,):
+        return None
+    return replace(use, result=own[0].index, inner=range(own[0].index, own[0].index + 1))
 
 
 @contextmanager
@@ -204,8 +224,7 @@ def _watched(norms: Mapping[str, nn.Module], recorder: Recorder, uses: dict[str,
 
 
 def _with_statistics(use: Use, batch_statistics: Collection[int]) -> Use:
-    by_batch = any(index in batch_statistics for index in use.inner)
-    return Use(norm=use.norm, source=use.source, result=use.result, inner=use.inner, batch_statistics=by_batch)
+    return replace(use, batch_statistics=any(index in batch_statistics for index in use.inner))
 
 
 class _Widened(TorchFunctionMode):

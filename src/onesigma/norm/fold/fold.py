@@ -20,7 +20,7 @@ __all__ = ["fold_", "plan_folds"]
 _MAX_BATCHES = 4
 
 
-def fold_(model: nn.Module, batches: Batches) -> Edits:
+def fold_(model: nn.Module, batches: Batches, *, subclasses: bool = False) -> Edits:
     """Fold every BatchNorm, and input statistics held as a layer, into the layers before or after it, in place.
 
     In eval mode a BatchNorm is y = s·x + t per channel, with s = γ/√(running_var + eps) and t = β − running_mean·s.
@@ -44,6 +44,10 @@ def fold_(model: nn.Module, batches: Batches) -> Edits:
     Args:
         model: Any module that can be run and copied, in any mode; it is looked at in eval mode.
         batches: One batch, or an iterable of which up to four are used for the proof.
+        subclasses: Fold layers and norms of other classes, too, that in the recorded run did what their base class
+            does: one convolution with their own weight; one normalization, and then their own children, as timm's
+            `BatchNormAct2d` does, which become an `nn.Sequential`. What else such a class might do at another time,
+            no run can show: so you are asked.
 
     Returns:
         One edit per norm, in order of execution. `error` is the relative change of the output in float64; `reason`
@@ -62,7 +66,7 @@ def fold_(model: nn.Module, batches: Batches) -> Edits:
     Reference: Jacob et al. 2018, section 3.2, https://arxiv.org/abs/1712.05877
     """
     with random_state_preserved(), torch.no_grad():
-        workshop = _workshop(model, batches)
+        workshop = _workshop(model, batches, subclasses=subclasses)
         try:
             workshop.fold()
         except BaseException:
@@ -75,7 +79,7 @@ def fold_(model: nn.Module, batches: Batches) -> Edits:
     return edits
 
 
-def plan_folds(model: nn.Module, batches: Batches) -> tuple[Plan, ...]:
+def plan_folds(model: nn.Module, batches: Batches, *, subclasses: bool = False) -> tuple[Plan, ...]:
     """What `fold_` would try: per norm, into which layers it goes, or why it stays; the model is not changed.
 
     Example:
@@ -84,9 +88,10 @@ def plan_folds(model: nn.Module, batches: Batches) -> tuple[Plan, ...]:
         [('2', 'after', ('3',))]
     """
     with random_state_preserved(), torch.no_grad():
-        return _workshop(model, batches).plan()
+        return _workshop(model, batches, subclasses=subclasses).plan()
 
 
-def _workshop(model: nn.Module, batches: Batches) -> Workshop:
+def _workshop(model: nn.Module, batches: Batches, *, subclasses: bool) -> Workshop:
     module = unwrapped(model)
-    return Workshop(module, [batch.owned_by(module) for batch in iterate_batches(batches, limit=_MAX_BATCHES)])
+    owned = [batch.owned_by(module) for batch in iterate_batches(batches, limit=_MAX_BATCHES)]
+    return Workshop(module, owned, subclasses=subclasses)

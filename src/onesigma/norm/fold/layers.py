@@ -30,11 +30,12 @@ _OPS: Mapping[type[nn.Module], str] = {
 class Layers:
     """The modules of a twin by name, with what speaks against changing one.
 
+    With `subclasses` a layer may be of any class derived from PyTorch's own: what it did with its weight was seen.
     Which parameters share memory is asked of the original: the twin in float64 has memory of its own for each.
     """
 
-    def __init__(self, twin: nn.Module, flow: Flow, *, original: nn.Module) -> None:
-        self.flow = flow
+    def __init__(self, twin: nn.Module, flow: Flow, *, original: nn.Module, subclasses: bool = False) -> None:
+        self.flow, self.subclasses = flow, subclasses
         self.by_name = {name: module for module, name in module_names(twin).items()}
         self.originals = {name: module for module, name in module_names(original).items()}
 
@@ -79,12 +80,16 @@ class Layers:
         if module._forward_hooks:
             return f"a forward hook is attached to {name!r}"
         if _OPS.get(type(module)) != call.op:
-            return f"{name!r} is a {type(module).__name__}, which is no plain linear layer or convolution"
+            known = any(isinstance(module, kind) and op == call.op for kind, op in _OPS.items())
+            if not (known and self.subclasses):
+                kind = f"{type(module).__module__}.{type(module).__qualname__}"
+                ask = "; subclasses=True believes what a run shows" if known else ""
+                return f"{name!r} is a {kind}, which is no plain linear layer or convolution{ask}"
         return self._reason_against_parameters(name, module, op=call.op)
 
     def _reason_against_norm(self, name: str) -> str:
         norm = self.by_name[name]
-        reason = reason_against_norm(norm)
+        reason = reason_against_norm(norm, opened=name in self.flow.opened)
         if reason or not isinstance(norm, nn.modules.batchnorm._BatchNorm):
             return f"{name!r}: {reason or 'it has no γ and β'}"
         return self._reason_against_parameters(name, norm, op="batch_norm")

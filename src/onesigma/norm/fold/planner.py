@@ -30,7 +30,7 @@ def plan_of(norm: str, layers: Layers) -> Plan:
 
 def _affine(norm: str, layers: Layers) -> Affine:
     module, uses = layers.by_name[norm], layers.flow.uses.get(norm, ())
-    reason = reason_against_norm(module)
+    reason = reason_against_norm(module, opened=norm in layers.flow.opened)
     refuse_if(bool(reason), reason)
     refuse_if(not uses, "it did not run")
     refuse_if(any(use.batch_statistics for use in uses), "it normalizes by the batch in eval too")

@@ -1,5 +1,6 @@
 """Changing a live model: numbers written into parameters, norms taken out, each with its way back."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PadPerChannel", "Undo", "assign", "drop_padding", "mirror", "replace", "undo_all"]
+__all__ = ["PadPerChannel", "Undo", "assign", "drop_padding", "mirror", "replace", "stand_in_for", "undo_all"]
 
 Undo = Callable[[], None]
 
@@ -97,6 +98,19 @@ def replace(model: nn.Module, old: nn.Module, *, new: nn.Module) -> Undo:
             parent._modules[key] = old
 
     return undo
+
+
+def stand_in_for(opened: nn.Module | None = None, *, pad: PadPerChannel | None = None) -> nn.Module:
+    """What stands where a norm was: nothing, or the padding that it takes over, and its children where it called some.
+
+    Args:
+        opened: A norm that called its own children; they keep their names, and so their keys in the state dict.
+        pad: The padding.
+    """
+    children = [] if opened is None else list(opened.named_children())
+    if not children:
+        return nn.Identity() if pad is None else pad
+    return nn.Sequential(OrderedDict([*([] if pad is None else [("pad", pad)]), *children]))
 
 
 def undo_all(steps: Sequence[Undo]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from onesigma._errors import ModelError
 from onesigma.model.edits import Edits
 from onesigma.model.names import unwrapped
-from onesigma.norm.fold.rewrite import PadPerChannel, drop_padding, replace
+from onesigma.norm.fold.rewrite import PadPerChannel, drop_padding, replace, stand_in_for
 
 __all__ = ["load_folded_", "save_folded"]
 
@@ -62,18 +62,22 @@ def load_folded_(model: nn.Module, path: Path | str) -> nn.Module:
 
 
 def _described(stand_in: nn.Module, action: str) -> dict[str, Any]:
-    if not isinstance(stand_in, PadPerChannel):
-        return {}
-    return {"pad": list(stand_in.pad), "into": action.removeprefix("fold into ")}
+    described: dict[str, Any] = {"opened": True} if isinstance(stand_in, nn.Sequential) else {}
+    pad = getattr(stand_in, "pad", None) if described else stand_in
+    if isinstance(pad, PadPerChannel):
+        described |= {"pad": list(pad.pad), "into": action.removeprefix("fold into ")}
+    return described
 
 
 def _rebuild(model: nn.Module, state: Mapping[str, torch.Tensor], stand_ins: Mapping[str, Any]) -> None:
-    for name, pad in stand_ins.items():
-        new: nn.Module = nn.Identity()
-        if pad:
-            new = PadPerChannel(torch.zeros_like(state[f"{name}.value"]), pad["pad"])
-            drop_padding(model.get_submodule(pad["into"]))
-        replace(model, model.get_submodule(name), new=new)
+    for name, described in stand_ins.items():
+        norm, pad = model.get_submodule(name), None
+        opened = norm if described.get("opened") else None
+        if "pad" in described:
+            key = f"{name}.pad.value" if opened else f"{name}.value"
+            pad = PadPerChannel(torch.zeros_like(state[key]), described["pad"])
+            drop_padding(model.get_submodule(described["into"]))
+        replace(model, norm, new=stand_in_for(opened, pad=pad))
     for key, value in state.items():
         layer, _, role = key.rpartition(".")
         module = model.get_submodule(layer)

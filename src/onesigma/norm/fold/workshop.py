@@ -1,6 +1,5 @@
 """Where a fold is made: first on a float64 twin, then, if its output holds, on the model itself."""
 
-import copy
 import math
 from collections.abc import Sequence
 from itertools import chain
@@ -14,13 +13,22 @@ from onesigma.model.batches import Batch
 from onesigma.model.edits import Edit, Edits
 from onesigma.model.names import module_names
 from onesigma.model.state import preserved
-from onesigma.norm.fold.affine import affine_of, is_norm, keeps_statistics
+from onesigma.norm.fold.affine import affine_of, is_norm, is_subclass, keeps_statistics
 from onesigma.norm.fold.certificate import EXACT, Proof, float64_twin, in_eval
 from onesigma.norm.fold.flow import flow_of, in_float64
 from onesigma.norm.fold.layers import Layers
 from onesigma.norm.fold.plan import Plan, Target, at_channels
 from onesigma.norm.fold.planner import plan_of
-from onesigma.norm.fold.rewrite import PadPerChannel, Undo, assign, drop_padding, mirror, replace, undo_all
+from onesigma.norm.fold.rewrite import (
+    PadPerChannel,
+    Undo,
+    assign,
+    drop_padding,
+    mirror,
+    replace,
+    stand_in_for,
+    undo_all,
+)
 from onesigma.norm.fold.variants import doubled
 from onesigma.norm.fold.weights import absorbed_after, absorbed_before
 
@@ -30,8 +38,8 @@ __all__ = ["Workshop"]
 class Workshop:
     """A model, its float64 twin, and what was done to both."""
 
-    def __init__(self, model: nn.Module, batches: Sequence[Batch]) -> None:
-        self.model, self.batches = model, batches
+    def __init__(self, model: nn.Module, batches: Sequence[Batch], *, subclasses: bool = False) -> None:
+        self.model, self.batches, self.subclasses = model, batches, subclasses
         self.parts = {name: module for module, name in module_names(model).items()}
         self.norms = [name for name, module in self.parts.items() if is_norm(module)]
         self.undo_steps: list[Undo] = []
@@ -78,15 +86,17 @@ class Workshop:
         with preserved(self.model):  # refuses lazy layers in its own words
             self.twin = float64_twin(self.model)
         names = {name: module for module, name in module_names(self.twin).items()}
+        norms = {name: names[name] for name in self.norms}
+        to_open = [name for name, norm in norms.items() if is_subclass(norm)] if self.subclasses else []
         try:
             with in_float64():
                 batch = doubled(self.batches[0]).owned_by(self.twin)
-                self.flow = flow_of(self.twin, batch, norms={name: names[name] for name in self.norms})
+                self.flow = flow_of(self.twin, batch, norms=norms, to_open=to_open)
         except CaptureError as error:
             with in_eval(self.model):
                 flow_of(self.model, self.batches[0].owned_by(self.model), norms={})
             return f"the model does not run in float64: {error}"
-        self.layers = Layers(self.twin, self.flow, original=self.model)
+        self.layers = Layers(self.twin, self.flow, original=self.model, subclasses=self.subclasses)
         ran = [name for name in self.flow.uses if self._is_wanted(name)]
         self.norms = ran + [name for name in self.norms if name not in self.flow.uses and self._is_wanted(name)]
         return ""
@@ -157,7 +167,8 @@ class Workshop:
         steps = [self._take_in(target, plan) for target in plan.targets]
         if plan.pad:
             steps.append(drop_padding(names[plan.into[0]]))
-        norm, stand_in = names[plan.layer], _stand_in(plan)
+        norm = names[plan.layer]
+        stand_in = self._stand_in(norm, plan)
         steps.append(replace(self.twin, norm, new=stand_in))
         names[plan.layer] = stand_in
         self.flow.removed.add(plan.layer)
@@ -193,11 +204,19 @@ class Workshop:
             # A norm that took in the one before it may be gone by now, with all that it took.
             if name not in self.flow.removed:
                 self.undo_steps.append(mirror(twins[name], self.parts[name]))
-        stand_in = copy.deepcopy(twins[plan.layer])
-        if plan.pad:
-            like: Any = self.parts[plan.into[0]].weight
-            stand_in.to(like)
-        self.undo_steps.append(replace(self.model, self.parts[plan.layer], new=stand_in))
+        norm = self.parts[plan.layer]
+        like: Any = self.parts[plan.into[0]].weight
+        self.undo_steps.append(replace(self.model, norm, new=self._stand_in(norm, plan, like=like)))
+
+    def _stand_in(self, norm: nn.Module, plan: Plan, *, like: Tensor | None = None) -> nn.Module:
+        """What stands where the norm was: the padding that it takes over, and its own children where it called some."""
+        opened = norm if plan.layer in self.flow.opened else None
+        if not plan.pad:
+            return stand_in_for(opened)
+        assert plan.affine is not None
+        scale, shift = plan.affine.scale, plan.affine.shift
+        pad = PadPerChannel(torch.where(scale == 0, 0.0, -shift / scale), plan.pad)
+        return stand_in_for(opened, pad=pad if like is None else pad.to(like))
 
     def _refuse(self, name: str, reason: str, *, error: float | None = None) -> None:
         self._edits[name] = Edit(layer=name, action="fold", applied=False, reason=reason, error=error)
@@ -208,14 +227,6 @@ class Workshop:
             if call.index not in inside:
                 reason = "it is a function call in the model's own forward; make it a module"
                 self._edits.setdefault(call.name, Edit(layer=call.name, action="fold", applied=False, reason=reason))
-
-
-def _stand_in(plan: Plan) -> nn.Module:
-    if not plan.pad:
-        return nn.Identity()
-    assert plan.affine is not None
-    scale, shift = plan.affine.scale, plan.affine.shift
-    return PadPerChannel(torch.where(scale == 0, 0.0, -shift / scale), plan.pad)
 
 
 def _composed(norm: Any, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
