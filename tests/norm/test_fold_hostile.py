@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onesigma._errors import NoEffectWarning
 from onesigma.model.state import fingerprint
 from onesigma.norm import fold_
 
@@ -182,3 +183,12 @@ def test_what_is_computed_once_and_kept_is_no_result(per_shape: bool, has_run: b
     (edit,) = fold_(model, x.detach())
     assert edit.applied, edit.reason
     same(model, expected, drawn(3, 5))
+
+
+def test_a_norm_goes_into_no_norm_of_statistics_that_are_not_finite() -> None:
+    """Neither of the two can be folded, and it is said of each."""
+    model = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3), nn.BatchNorm1d(3)).eval()
+    model[2].running_mean[1] = float("nan")
+    with pytest.warns(NoEffectWarning):
+        edits = fold_(model, torch.randn(8, 3, generator=torch.Generator().manual_seed(0)))
+    assert ["not finite" in edit.reason for edit in edits] == [True, True]

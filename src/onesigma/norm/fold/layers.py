@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from onesigma.model.graph import Call
 from onesigma.model.names import module_names
 from onesigma.model.state import is_expanded
-from onesigma.norm.fold.affine import reason_against_norm
+from onesigma.norm.fold.affine import affine_of, reason_against_norm
 from onesigma.norm.fold.flow import Flow, Use
 
 __all__ = ["Layers"]
@@ -92,6 +92,8 @@ class Layers:
         reason = reason_against_norm(norm, opened=name in self.flow.opened)
         if reason or not isinstance(norm, nn.modules.batchnorm._BatchNorm):
             return f"{name!r}: {reason or 'it has no γ and β'}"
+        if affine_of(norm, ()) is None:
+            return f"{name!r}: its statistics are not finite"
         return self._reason_against_parameters(name, norm, op="batch_norm")
 
     def _reason_against_parameters(self, name: str, module: nn.Module, *, op: str) -> str:
