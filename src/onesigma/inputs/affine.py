@@ -148,15 +148,26 @@ class Steps:
 
 
 def _subtract(x: Array, shift: Array, out: Array) -> Array:
-    """x − shift; of 64-bit integers nothing is lost where the integer part of `shift` is one of them."""
-    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not np.all(np.abs(shift) < 2.0**63):
-        np.subtract(x, shift, out=out)
+    """x − shift; of 64-bit integers nothing is lost where the difference is one of them."""
+    np.subtract(x, shift, out=out)
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8:
         return out
-    whole = np.trunc(shift)
+    is_exact = (np.abs(out) < _FITS) & (np.abs(shift) <= 2.0**64)
+    whole = np.where(np.abs(shift) <= 2.0**64, np.trunc(shift), 0.0)
     # Differences wrap around modulo 2⁶⁴, so they are right wherever the true one fits.
-    difference = (x.astype(np.uint64) - whole.astype(np.int64).astype(np.uint64)).astype(np.int64)
-    np.subtract(difference, shift - whole, out=out)
+    difference = (x.astype(np.uint64) - _modulo(whole)).astype(np.int64)
+    np.subtract(difference, shift - whole, out=out, where=is_exact)
     return out
+
+
+_FITS = 2.0**62
+"""Below it a difference, also one that was rounded, fits an int64; above it float64 holds it as well as any number."""
+
+
+def _modulo(whole: Array) -> Array:
+    """Whole numbers modulo 2⁶⁴."""
+    size = np.fmod(np.abs(whole), 2.0**64).astype(np.uint64)
+    return np.where(whole < 0, np.uint64(0) - size, size)
 
 
 def _between(start: Array | float, end: Array | float, t: Array) -> None:

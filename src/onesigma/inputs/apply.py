@@ -79,6 +79,8 @@ def scaling_of(scaler: ColumnScaler, table: Source, *, dtype: str | None = None,
     return scaling_like(schema, through, names=layer.names, where=table.description, dtype=dtype, only=only)
 
 
-def _through(layer: Standardize, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _through(layer: Standardize, matrix: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    if matrix.dtype.kind in "iu":  # Of integers the layer would make torch's default, a float32.
+        return layer.affine.transform(matrix)
     with torch.no_grad():
         return np.asarray(layer(torch.from_numpy(matrix)).numpy())

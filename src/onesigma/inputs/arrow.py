@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,16 @@ import pyarrow as pa
 
 from onesigma._errors import ConfigError, SourceError
 from onesigma.inputs.sources import Block
-from onesigma.inputs.sources.columns import close_to, is_number, is_time
+from onesigma.inputs.sources.columns import close_to, is_number, is_time, unwrapped
 from onesigma.inputs.sources.table import matrix_of
 from onesigma.numbers.tensors import is_tensor
 
 __all__ = ["Scaling", "map_arrow", "scaling_like"]
 
 _DTYPES = {"float32": pa.float32(), "float64": pa.float64()}
+
+_WHOLE = 2**53
+"""Up to here float64 holds every integer."""
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
@@ -47,7 +50,9 @@ class Scaling:
     def block(self, block: Block, names: Sequence[str], *, schema: pa.Schema | None = None) -> pa.RecordBatch:
         """Scale a block whose columns have these names."""
         places = {name: index for index, name in enumerate(names)}
-        mapped = self.map(matrix_of(block, [places[name] for name in self.names]))
+        chosen = [places[name] for name in self.names]
+        mapped = self.map(matrix_of(block, chosen))
+        self._map_wide(block, chosen, mapped)
         scaled = dict(zip(self.names, mapped.T, strict=True))
         schema = schema or self.schema
         columns = [
@@ -57,6 +62,17 @@ class Scaling:
             for field in schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _map_wide(self, block: Block, chosen: Sequence[int], mapped: Matrix) -> None:
+        """Map the integers again that float64 does not hold, as integers: there the shift loses nothing."""
+        columns = {i: _integers(block, place) for i, place in enumerate(chosen)}
+        wide = {i: values for i, values in columns.items() if values is not None and _is_wide(values)}
+        for dtype in {values.dtype for values in wide.values()}:
+            whole = np.zeros(mapped.shape, dtype)
+            alike = [i for i, values in wide.items() if values.dtype == dtype]
+            for i in alike:
+                whole[:, i] = wide[i]
+            mapped[:, alike] = self.map(whole)[:, alike]
 
 
 def scaling_like(
@@ -138,11 +154,28 @@ def _kind(schema: pa.Schema, names: Sequence[str], dtype: str | None) -> pa.Data
     return pa.float32() if narrow else pa.float64()
 
 
+def _integers(block: Block, place: int) -> npt.NDArray[Any] | None:
+    """A column of 64-bit integers or times, nulls as 0; None for any other."""
+    if not isinstance(block, pa.RecordBatch):
+        return None
+    column = unwrapped(block.column(place), name=block.schema.names[place])
+    if is_time(column.type) and column.type.bit_width == 64:
+        column = column.cast(pa.int64())
+    if column.type not in (pa.int64(), pa.uint64()):
+        return None
+    return np.asarray(column.fill_null(0).to_numpy(zero_copy_only=False))
+
+
+def _is_wide(values: npt.NDArray[Any]) -> bool:
+    return bool(values.size) and (int(values.max()) > _WHOLE or int(values.min()) < -_WHOLE)
+
+
 def _filled(block: Block, place: int, values: npt.NDArray[np.float64], field: pa.Field) -> pa.Array:
     # A NaN that was a null becomes one again.
     mask = None
-    if isinstance(block, pa.RecordBatch) and block.column(place).null_count:
-        mask = block.column(place).is_null().to_numpy(zero_copy_only=False)
+    if isinstance(block, pa.RecordBatch):
+        column = unwrapped(block.column(place), name=field.name)
+        mask = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
     return pa.array(values.astype(field.type.to_pandas_dtype()), field.type, mask=mask)
 
 

@@ -111,7 +111,7 @@ class Standardize(nn.Module):
             self._count(values)
         work = values.to(_work_dtype(values.dtype))
         shift, shift_low, scale = self._rounded(work)
-        y = ((work - shift) - shift_low) / scale
+        y = (_shifted(values, work, shift) - shift_low) / scale
         start, end = self.about.output_range or (0.0, 1.0)
         if (start, end) != (0.0, 1.0):
             y = start * (1 - y) + end * y
@@ -244,3 +244,14 @@ def _work_dtype(dtype: torch.dtype) -> torch.dtype:
     if not dtype.is_floating_point:
         return torch.float64
     return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+def _shifted(values: Tensor, work: Tensor, shift: Tensor) -> Tensor:
+    """values − shift; of 64-bit integers nothing is lost where the difference is one of them, as in `Affine`."""
+    difference = work - shift
+    if values.dtype != torch.int64:
+        return difference
+    whole = torch.where(shift.abs() <= 2.0**63, shift.trunc(), torch.zeros_like(shift))
+    modulo = torch.where(whole < 2.0**63, whole, whole - 2.0**64)
+    exact = (values - modulo.to(torch.int64)).to(work.dtype) - (shift - whole)
+    return torch.where((difference.abs() < 2.0**62) & (shift.abs() <= 2.0**63), exact, difference)

@@ -79,8 +79,9 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
     def transform(self, X: Any, copy: bool | None = None) -> Any:
         """Map X (N, F) column by column, keeping its float dtype; NaN stays NaN.
 
-        An Arrow table or record batch comes back as one, and so this method is a function for the engines' own
-        `map_batches` and `mapInArrow`: columns are found by name, others pass through, and null stays null.
+        An Arrow table or record batch comes back as one, a dict of columns as a table, and so this method is a function
+        for the engines' own `map_batches` and `mapInArrow`: columns are found by name, others pass through, and null
+        stays null.
 
         Args:
             X: As in `fit`.
@@ -250,13 +251,18 @@ class ColumnScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         """Refuse a sparse matrix where the map would fill it."""
 
     def _stays_arrow(self, x: Any) -> bool:
-        """Whether `x` is a table of Arrow, and scikit-learn's `set_output` asks for nothing else."""
+        """Whether `x` is a dict of columns, or a table of Arrow that scikit-learn's `set_output` leaves as it is."""
+        if isinstance(x, Mapping):
+            return True
         is_arrow = type(x).__module__.partition(".")[0] == "pyarrow" and hasattr(x, "schema")
         return is_arrow and _get_output_config("transform", self)["dense"] == "default"
 
     def _map_arrow(self, x: Any, map: Callable[[Any], Any]) -> Any:
         from onesigma.inputs.arrow import map_arrow  # Arrow is loaded for those who have a table of it
+        from onesigma.inputs.sources.tables import mapping_table
 
+        if isinstance(x, Mapping):
+            x = mapping_table(x, name="dict")
         names = list(self.columns_)
         return map_arrow(x, map, names=names, by_place=names == default_names(len(names)))
 

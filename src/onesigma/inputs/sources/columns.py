@@ -6,19 +6,20 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from onesigma._errors import SourceError
 from onesigma.inputs.sources.source import Block, Sheet
 
-__all__ = ["as_numbers", "choose_columns", "close_to", "listed", "reason_left_out"]
+__all__ = ["as_numbers", "choose_columns", "close_to", "listed", "reason_left_out", "unwrapped"]
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values themselves: past a dictionary or an extension."""
+    """Return the type of the values themselves: past a dictionary, run lengths or an extension."""
     if isinstance(kind, pa.BaseExtensionType):
         return value_type(kind.storage_type)
-    return value_type(kind.value_type) if pt.is_dictionary(kind) else kind
+    return value_type(kind.value_type) if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind) else kind
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -176,27 +177,38 @@ def as_numbers(block: Block) -> Block:
     """Return the block with every column a plain array of numbers: dictionaries decoded, extensions unwrapped."""
     if not isinstance(block, pa.RecordBatch) or not any(_is_wrapped(field.type) for field in block.schema):
         return block
-    plain = [_unwrapped(column) for column in block.columns]
+    plain = [unwrapped(column, name=name) for name, column in zip(block.schema.names, block.columns, strict=True)]
     return pa.RecordBatch.from_arrays(plain, names=block.schema.names)
 
 
 def _is_wrapped(kind: pa.DataType) -> bool:
-    return bool(
-        isinstance(kind, pa.BaseExtensionType) or pt.is_dictionary(kind) or pt.is_null(kind) or pt.is_decimal256(kind)
-    )
+    return value_type(kind) != kind or bool(pt.is_null(kind) or pt.is_decimal256(kind))
 
 
-def _unwrapped(column: pa.Array) -> pa.Array:
+def unwrapped(column: pa.Array, *, name: str) -> pa.Array:
+    """Return a column as a plain array of numbers.
+
+    Raises:
+        SourceError: Decimals of more digits than 38.
+    """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _unwrapped(column.storage)
+        return unwrapped(column.storage, name=name)
     if pt.is_dictionary(kind):
-        return _unwrapped(column.dictionary_decode())
+        return unwrapped(column.dictionary_decode(), name=name)
+    if pt.is_run_end_encoded(kind):
+        return unwrapped(pc.run_end_decode(column), name=name)
     if pt.is_null(kind):
         return column.cast(pa.float64())
-    if pt.is_decimal256(kind):
+    if not pt.is_decimal256(kind):
+        return column
+    try:
         return column.cast(pa.decimal128(38, kind.scale))
-    return column
+    except pa.ArrowInvalid:
+        raise SourceError(
+            f"column {name!r} holds decimals of more than 38 digits ({kind}); convert it to float64, or leave it out "
+            f"with columns."
+        ) from None
 
 
 def merged_type(kinds: Iterable[pa.DataType]) -> pa.DataType:

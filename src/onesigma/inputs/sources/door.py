@@ -1,7 +1,7 @@
 """The one door for tables: whatever it is, it comes out as a `Source`."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Number
 from pathlib import Path
@@ -20,7 +20,7 @@ from onesigma.inputs.sources.columns import (
     merged_type,
     refuse_other_columns,
 )
-from onesigma.inputs.sources.files import find_files, look_at
+from onesigma.inputs.sources.files import find_files, folders_alone, look_at
 from onesigma.inputs.sources.reading import Reading
 from onesigma.inputs.sources.source import Block, Sheet, Source, shard_of
 from onesigma.inputs.sources.streams import inputs_of, stream_sheet
@@ -30,6 +30,7 @@ from onesigma.numbers.tensors import is_tensor
 __all__ = ["open_source"]
 
 _BATCH = 256
+_SPARSE_ROWS = 4096
 
 
 def open_source(
@@ -72,16 +73,24 @@ def open_source(
     names, left_out = (tuple(first.schema.names), {}) if text else choose_columns(first, columns)
     for sheet in sheets:
         refuse_other_columns(first, sheet, names)
+    if not text and columns is None:
+        left_out = {**left_out, **left_out_later(first, sheets), **_of_folders(source, sheets)}
     kinds = [kinds_of(sheet) for sheet in sheets]
     cast = _same if text else as_numbers
     return Source(
         names=names,
         types=tuple(merged_type([kind[name] for kind in kinds]) for name in names),
         shards=tuple(shard_of(piece, names=names, cast=cast) for sheet in sheets for piece in sheet.pieces),
-        left_out={**left_out, **({} if columns else left_out_later(first, sheets))},
+        left_out=left_out,
         description=description,
         states=tuple(state for sheet in sheets for state in sheet.states),
     )
+
+
+def _of_folders(source: Any, sheets: Sequence[Sheet]) -> dict[str, str]:
+    files = (state.path for sheet in sheets for state in sheet.states)
+    names = sheets[0].schema.names
+    return folders_alone(source, files, names) if isinstance(source, str | Path) else {}
 
 
 def _same(block: Block) -> Block:
@@ -138,7 +147,8 @@ def _look(table: Any, reading: Reading, *, name: str) -> Sheet:
     if isinstance(table, Mapping):
         return mapping_sheet(table, name=name)
     if hasattr(table, "tocsr"):
-        return _sparse_sheet(table.tocsr(), name=name)
+        matrix = table.tocsr()
+        return _sparse_sheet(lambda start, stop: matrix[start:stop].toarray(), matrix.shape[0], name=name)
     if isinstance(table, tuple) and any(hasattr(part, "__array__") and np.ndim(part) for part in table):
         return _look(inputs_of(table, reading.field, name=name), reading, name=name)  # (x, y): one batch
     table = _in_batches(table)
@@ -154,6 +164,8 @@ def _look(table: Any, reading: Reading, *, name: str) -> Sheet:
 
 
 def _look_at_array(array: Any, reading: Reading, *, name: str) -> Sheet:
+    if is_tensor(array) and "sparse" in str(array.layout):
+        return _sparse_sheet(partial(_dense_rows, array.to_sparse(layout=None)), len(array), name=name)
     if isinstance(array, np.ndarray) and array.dtype.names:
         return record_sheet(partial(_identity, array), name=name)
     if isinstance(array, np.ndarray) and array.dtype == object and array.ndim in (1, 2):
@@ -183,8 +195,21 @@ def _is_table(row: Any) -> bool:
     return (hasattr(row, "__array__") and np.ndim(row) > 0) or isinstance(row, Mapping) or is_arrow(row)
 
 
-def _sparse_sheet(matrix: Any, *, name: str) -> Sheet:
-    """A SciPy sparse matrix, made dense a block of rows at a time."""
-    rows = 4096
-    starts = range(0, max(matrix.shape[0], 1), rows)
-    return stream_sheet([matrix[start : start + rows].toarray() for start in starts], Reading(), name=name, look=_look)
+def _sparse_sheet(dense: Callable[[int, int], Any], num_rows: int, *, name: str) -> Sheet:
+    """A sparse matrix, made dense a block of rows at a time."""
+    return stream_sheet(_Blocks(dense, num_rows), Reading(), name=name, look=_look)
+
+
+class _Blocks:
+    """Blocks of rows, made one by one and as often as asked for."""
+
+    def __init__(self, dense: Callable[[int, int], Any], num_rows: int) -> None:
+        self.dense, self.num_rows = dense, num_rows
+
+    def __iter__(self) -> Iterator[Any]:
+        starts = range(0, max(self.num_rows, 1), _SPARSE_ROWS)
+        return (self.dense(start, min(start + _SPARSE_ROWS, self.num_rows)) for start in starts)
+
+
+def _dense_rows(tensor: Any, start: int, stop: int) -> Any:
+    return tensor.narrow_copy(0, start, stop - start).to_dense()

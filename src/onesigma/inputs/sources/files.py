@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from onesigma.inputs.sources.reading import Reading
 from onesigma.inputs.sources.remote import find_remote, is_url
 from onesigma.inputs.sources.source import Sheet
 
-__all__ = ["find_files", "look_at"]
+__all__ = ["find_files", "folders_alone", "look_at"]
 
 Look: TypeAlias = Callable[[Path, Reading], Sheet]
 
@@ -51,6 +51,8 @@ def find_files(path: str | Path) -> list[Path]:
     if is_url(text):
         # A stand-in for `Path`, wherever a reader opens or names it.
         return cast(list[Path], find_remote(text, list(_FORMATS)))
+    if not text.strip():
+        raise SourceError("an empty path: name a file, a glob or a folder; '.' is the folder that you are in.")
     place = Path(text).expanduser()
     if place.is_dir():
         return _in_folder(place)
@@ -63,6 +65,23 @@ def find_files(path: str | Path) -> list[Path]:
             return files
         raise SourceError(f"{text}: no file matches; the folder is {Path(glob.escape(text)).parent}.")
     raise SourceError(f"{text}: no such file or folder; {_alike(place)}")
+
+
+def folders_alone(source: str | Path, files: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """What folders below the source say and no column does, as "year=2020": key → reason to leave it out.
+
+    Example:
+        >>> folders_alone("lake", ["lake/year=2020/a.parquet", "lake/year=2021/b.parquet"], ["x"])
+        {'year': 'in the names of folders alone (year=2020)'}
+    """
+    base = re.split(r"[*?\[]", str(Path(source).expanduser()))[0]
+    below = (file[len(base) :].replace("\\", "/").split("/")[:-1] for file in files if file.startswith(base))
+    known, found = set(names), dict[str, str]()
+    for part in dict.fromkeys(part for parts in below for part in parts if "=" in part[1:]):
+        key = part.partition("=")[0]
+        if key not in known:
+            found.setdefault(key, f"in the names of folders alone ({part})")
+    return found
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

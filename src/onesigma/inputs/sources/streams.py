@@ -34,7 +34,7 @@ def stream_sheet(batches: Iterable[Any], reading: Reading, *, name: str, look: A
         raise SourceError(f"{name}: yields no batch; is the data set empty, or the iterator used up?")
     sheet: Sheet = look(inputs_of(first, reading.field, name=name), reading, name=f"{name}, batch 0")
     source = _Once(chain([first], iterator), batches if batches is not iterator else None)
-    read = partial(_read, source, reading, name, look)
+    read = partial(_read, source, reading, name, look, len(sheet.schema))
     return Sheet(name=name, schema=sheet.schema, pieces=(Piece(read=read, name=name),), notes=sheet.notes)
 
 
@@ -54,21 +54,29 @@ class _Once:
         return iter(self.again)
 
 
-def _read(source: _Once, reading: Reading, name: str, look: Any, names: Sequence[str], skip: int) -> Iterator[Any]:
+def _read(
+    source: _Once, reading: Reading, name: str, look: Any, width: int, names: Sequence[str], skip: int
+) -> Iterator[Any]:
     count = 0
     for index, batch in enumerate(source):
         sheet = look(inputs_of(batch, reading.field, name=name), reading, name=f"{name}, batch {index}")
         missing = [column for column in names if column not in sheet.schema.names]
         if missing:
-            width = len(sheet.schema.names)
             raise SourceError(
-                f"{sheet.name}: has {width} columns, {missing[0]!r} of the first batch is not among them."
+                f"{sheet.name}: has {len(sheet.schema)} columns, {missing[0]!r} of the first batch is not among them."
             )
+        if len(sheet.schema) > width and _is_nameless(sheet.schema.names):
+            raise SourceError(f"{sheet.name}: has {len(sheet.schema)} columns, the first batch has {width}.")
         for piece in sheet.pieces:
             for block in piece.read(names, 0):
                 if count >= skip:
                     yield block
                 count += 1
+
+
+def _is_nameless(names: Sequence[str]) -> bool:
+    """An array, whose columns are called by their places alone: a wider one is no part of the same table."""
+    return list(names) == [f"x{index}" for index in range(len(names))]
 
 
 def inputs_of(batch: Any, field: str | int | None, *, name: str) -> Any:

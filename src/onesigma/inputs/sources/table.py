@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from onesigma._errors import SourceError
-from onesigma.inputs.sources.columns import close_to, is_number, is_time, listed
+from onesigma.inputs.sources.columns import close_to, is_number, is_time, listed, unwrapped
 from onesigma.inputs.sources.door import open_source
 from onesigma.inputs.sources.source import Block, Source
 from onesigma.numbers.tensors import is_tensor
@@ -89,13 +89,11 @@ def matrix_of(block: Block, places: Sequence[int]) -> npt.NDArray[np.float64]:
         return np.asarray(block[:, list(places)], dtype=np.float64)
     matrix = np.empty((block.num_rows, len(places)))
     for index, place in enumerate(places):
-        matrix[:, index] = _float64(block.column(place))
+        matrix[:, index] = _float64(unwrapped(block.column(place), name=block.schema.names[place]))
     return matrix
 
 
 def _float64(column: pa.Array) -> npt.NDArray[np.float64]:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if is_time(column.type):
         column = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64())
     if pa.types.is_boolean(column.type):
@@ -132,7 +130,7 @@ def _target(parts: Sequence[pa.Array], name: str) -> npt.NDArray[Any]:
     if all(pa.types.is_integer(kind) or pa.types.is_boolean(kind) for kind in kinds):
         return np.concatenate([part.cast(pa.int64()).to_numpy() for part in parts])
     if all(is_number(kind) for kind in kinds):
-        values = np.concatenate([_float64(part) for part in parts])
+        values = np.concatenate([_float64(unwrapped(part, name=name)) for part in parts])
         if not np.isfinite(values).all():
             raise SourceError(f"{name}: {int((~np.isfinite(values)).sum())} values of the target are NaN or infinite.")
         return values

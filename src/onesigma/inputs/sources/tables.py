@@ -13,7 +13,7 @@ from onesigma.inputs.sources.ipc import slices
 from onesigma.inputs.sources.source import Piece, Sheet, rows_per_block
 from onesigma.numbers.tensors import is_tensor, tensor_array
 
-__all__ = ["arrow_sheet", "is_arrow", "is_pandas", "mapping_sheet", "pandas_sheet"]
+__all__ = ["arrow_sheet", "is_arrow", "is_pandas", "mapping_sheet", "mapping_table", "pandas_sheet"]
 
 _IN_MEMORY = 16  # Views cost no memory: larger blocks, fewer calls.
 
@@ -107,7 +107,12 @@ def _read_pandas(frame: Any, names: Sequence[str], skip: int) -> Iterator[pa.Rec
 
 
 def mapping_sheet(columns: Mapping[str, Any], *, name: str) -> Sheet:
-    """Describe a mapping of names to equally long one-dimensional columns.
+    """Describe a mapping of names to columns; see `mapping_table`."""
+    return arrow_sheet(mapping_table(columns, name=name), name=name)
+
+
+def mapping_table(columns: Mapping[str, Any], *, name: str) -> pa.Table:
+    """Return a mapping of names to equally long one-dimensional columns as a table.
 
     Raises:
         SourceError: Lengths differ, or a column is no sequence of one type.
@@ -117,7 +122,7 @@ def mapping_sheet(columns: Mapping[str, Any], *, name: str) -> Sheet:
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{key!r} {length}" for key, length in list(lengths.items())[:6])
         raise SourceError(f"{name}: columns must be equally long, but they hold: {told}.")
-    return arrow_sheet(pa.table(arrays), name=name)
+    return pa.table(arrays)
 
 
 def _column(values: Any, *, name: str) -> pa.Array:
