@@ -108,7 +108,8 @@ class Statistics(BatchNormMode):
         signal = given["input"]
         rows = signal.numel() // max(signal.shape[1], 1)
         channels = self.found.setdefault(name, Channels())
-        reading = channels.feed(signal, scratch=self._scratch)
+        with torch._C.DisableTorchFunction():  # modes around this one need not see how we look at a signal
+            reading = channels.feed(signal, scratch=self._scratch)
         self.calls[name] += 1
         if self.within is not None:
             table = as_table(signal).double()
