@@ -3,10 +3,11 @@
 ## What it measures
 
 The std over samples of every pre-activation: what of it depends on the sample (over all values, where there was one
-sample). Limits: info below 0.3, warning below 0.05, error below 0.001, each divided by 1 + 3σ with σ² = 1/(2·units) +
-1/(2·samples). At most a warning where the loss shows a trained model, at most an info for gates. Sources:
-TheDeepChecker's 0.5 is widened, because torch's own default for `nn.Linear` halves the signal at every layer: two or
-three of them (0.58, 0.24, 0.10) train well, five or more (0.016) do not.
+sample); of a norm that feeds a nonlinearity only if it is beyond the limit of errors. Limits: info below 0.3, warning
+below 0.05, error below 0.001, each divided by 1 + 3σ with σ² = 1/(2·units) + 1/(2·samples). At most a warning where
+the loss shows a trained model, at most an info for gates. Sources: TheDeepChecker's 0.5 is widened, because torch's
+own default for `nn.Linear` halves the signal at every layer: two or three of them (0.58, 0.24, 0.10) train well, five
+or more (0.016) do not.
 
 ## Why it matters
 
@@ -41,21 +42,20 @@ from onesigma.rules._finding import Finding, figure
 from onesigma.rules._flow import Flow, is_repeated, sampling, spread, width_slack
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
+from onesigma.rules._small import maker_of_small, silent_norms
 from onesigma.rules._trained import looks_trained
 
 __all__ = ["RULE"]
-
-_OWN_GAIN = 0.1
 
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge what of every pre-activation depends on the sample."""
     flow, trained = Flow(trace), looks_trained(trace)
-    for linear, activation in flow.preactivations():
+    for linear, activation in (*flow.preactivations(), *silent_norms(flow, beyond=RULE.levels.limit("error"))):
         assert linear.output is not None
         std = linear.output.std if is_repeated(trace) else spread(linear.output)
         yield from RULE.found(
-            _maker(flow, linear),
+            maker_of_small(flow, linear),
             std,
             limits=limits,
             slack=width_slack(linear),
@@ -69,16 +69,6 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence=sampling(linear),
             fix="onesigma.initialize_(model, batches)",
         )
-
-
-def _maker(flow: Flow, linear: Record) -> Record:
-    """The layer itself; the linear before it (no nonlinearity between) where nothing but that one's result is small."""
-    before = flow.by_index.get(next(flow.sources(linear), -1))
-    if before is None or before.kind != "linear" or before.output is None or before.input is None:
-        return linear
-    reads, gives = spread(before.input), spread(before.output)
-    is_own = linear.output is not None and spread(linear.output) < _OWN_GAIN * gives
-    return before if not is_own and gives < _OWN_GAIN * reads else linear
 
 
 def _is_bypassed(flow: Flow, linear: Record) -> bool:
