@@ -3,6 +3,7 @@
 import copy
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.data import DataLoader, Dataset
 
-from onesigma._errors import BatchError, CaptureError, ModelError
+from onesigma._errors import BatchError, CaptureError, ModelError, OnesigmaWarning
 from onesigma.model.state import fingerprint
 from onesigma.norm import (
     calibrate_,
@@ -186,3 +187,16 @@ def test_the_coupling_of_a_scripted_model_is_refused() -> None:
         model = torch.jit.script(mlp())
     with pytest.raises(ModelError, match="scripted"):
         coupling(model, batch())
+
+
+def test_a_wrapper_that_exchanges_gradients_of_other_parameters_is_told_of(tmp_path: Path) -> None:
+    """Those of an inserted norm would stay each rank's own, and those of a stripped bias be waited for."""
+    store = f"file://{tmp_path / 'rendezvous'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        plain = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+        for verb, model in ((insert_, plain), (strip_biases_, mlp())):
+            with pytest.warns(OnesigmaWarning, match=r"wrap model\.module anew"):
+                assert verb(nn.parallel.DistributedDataParallel(model), batch()).applied
+    finally:
+        torch.distributed.destroy_process_group()

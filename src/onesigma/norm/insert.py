@@ -16,6 +16,7 @@ from onesigma.model.names import unwrapped
 from onesigma.model.state import random_state_preserved
 from onesigma.norm.insertion import ACTION, Recipe, seat_norms
 from onesigma.norm.kinds import KINDS, Kind
+from onesigma.norm.migration import tell_of_reducer
 from onesigma.norm.places import Place, look, places_in
 from onesigma.norm.seats import take_seats
 from onesigma.norm.statistics import eager, passes
@@ -69,6 +70,10 @@ def insert_(
         first batch; with `preserve`, `error` is the largest relative change of the output in eval. `reason` tells what
         was done, and what the norm costs at inference: into what it folds, or why it does not.
 
+    Warns:
+        NoEffectWarning: No norm was inserted.
+        OnesigmaWarning: The model is wrapped in DistributedDataParallel, which has to be done anew.
+
     Raises:
         ConfigError: Another position or kind, `preserve` with another kind, or a pattern that fits no layer.
         CaptureError: The model raised.
@@ -96,6 +101,8 @@ def insert_(
         seats = take_seats(module, batch, wanted, seen=seen)
         recipe = Recipe(kind=kind, preserve=preserve, num_groups=num_groups, optimizer=optimizer)
         edits = seat_norms(module, batch, _enough(items), seats=seats, recipe=recipe)
+    if edits.applied:
+        tell_of_reducer(model, "insert_")
     return _noticed(edits, [*refused, *seats.refused])
 
 

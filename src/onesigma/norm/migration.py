@@ -1,5 +1,6 @@
 """What follows a change of a model's parameters: keys of old checkpoints, and the optimizer."""
 
+import warnings
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["InsertedNorm", "StrippedBias", "adopt", "forget", "undo_all"]
+from onesigma._errors import OnesigmaWarning
+
+__all__ = ["InsertedNorm", "StrippedBias", "adopt", "forget", "tell_of_reducer", "undo_all"]
 
 _StateDict = MutableMapping[str, Any]
 
@@ -118,6 +121,21 @@ def forget(optimizer: torch.optim.Optimizer | None, parameter: nn.Parameter) -> 
             optimizer.state[parameter] = state
 
     return restore
+
+
+def tell_of_reducer(model: nn.Module, action: str) -> None:
+    """Warn where ranks go on to exchange gradients of the parameters that were there before.
+
+    Warns:
+        OnesigmaWarning: The model is wrapped in DistributedDataParallel.
+    """
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        warnings.warn(
+            f"{action} changed the parameters of a model in DistributedDataParallel, whose ranks exchange gradients "
+            "of those that were there when it was wrapped; wrap model.module anew before it trains.",
+            OnesigmaWarning,
+            stacklevel=3,
+        )
 
 
 def undo_all(steps: Iterable[Callable[[], None]]) -> None:

@@ -15,7 +15,7 @@ from onesigma.model.edits import Edit, Edits
 from onesigma.model.graph import Call, Graph
 from onesigma.model.names import module_names, parameter_names, unwrapped
 from onesigma.model.state import random_state_preserved
-from onesigma.norm.migration import StrippedBias, undo_all
+from onesigma.norm.migration import StrippedBias, tell_of_reducer, undo_all
 from onesigma.norm.optimizers import keep_loading, listed
 from onesigma.norm.proof import Twin, outputs_of, relative_change
 from onesigma.norm.removal import bias_of, remove_bias
@@ -58,6 +58,10 @@ def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.
         One edit per bias before a norm: `before` is its largest value, `error` the largest change of the model's
         output over its largest value, in training and in eval; a refusal says what the bias still does.
 
+    Warns:
+        NoEffectWarning: No bias was removed.
+        OnesigmaWarning: The model is wrapped in DistributedDataParallel, which has to be done anew.
+
     Raises:
         CaptureError: The model raised.
         ModelError: The model cannot be copied.
@@ -80,7 +84,9 @@ def strip_biases_(model: nn.Module, batches: Batches, *, optimizer: torch.optim.
         order = {each.name: position for position, each in enumerate(found)}
         refusals = tuple(_refusal(each) for each in found if each.reason)
         edits = Edits(tuple(sorted((*edits, *refusals), key=lambda edit: order[edit.layer])), edits.undo_steps)
-    if not edits.applied:
+    if edits.applied:
+        tell_of_reducer(model, "strip_biases_")
+    else:
         warnings.warn("strip_biases_ removed no bias: no norm cancels one here.", NoEffectWarning, stacklevel=2)
     return edits
 
