@@ -175,6 +175,28 @@ def check_time_out(rank: int) -> None:
     assert time.monotonic() - began < 60
 
 
+def batches_that_hang(rank: int, *, until: Path) -> Iterator[torch.Tensor]:
+    while rank and not until.exists():
+        time.sleep(0.05)
+    yield seeded(4, 8, seed=1)
+
+
+def check_hangs(rank: int, folder: Path) -> None:
+    """A rank whose data hang makes all raise when the time of the group is up, and leaves every model as it was."""
+    cases = [("plain", verb) for verb in VERBS] + [("FSDP2", onesigma.measure), ("DDP", onesigma.initialize_)]
+    groups = [dist.new_group(timeout=timedelta(seconds=1)) for _ in cases]
+    for index, ((name, verb), group) in enumerate(zip(cases, groups, strict=True)):
+        model, raised = MODELS[name](), folder / f"raised-{index}"
+        before = {key: value.clone() for key, value in whole(model).items()}
+        batches = batches_that_hang(rank, until=raised)
+        error = raised_by(partial(onesigma.on_ranks, verb, model, batches, group=group))
+        raised.touch()
+        assert isinstance(error, onesigma.EngineError), (name, verb, error)
+        assert "Ranks did not meet" in str(error)
+        dist.barrier()
+        assert all(torch.equal(value, before[key]) for key, value in whole(model).items()), (name, verb)
+
+
 def main(rank: int, world: int, rendezvous: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world, timeout=timedelta(seconds=120)
@@ -186,6 +208,8 @@ def main(rank: int, world: int, rendezvous: str) -> None:
             check_verbs(name, sizes, rank)
     check_tables(rank)
     check_failures(rank)
+    if world == 2:
+        check_hangs(rank, Path(rendezvous).parent)
     dist.destroy_process_group()
     if world == 2:
         dist.init_process_group(

@@ -1,13 +1,14 @@
 """Ranks of torch.distributed that act as one: what one raises all raise, and every rank gets what all have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 from onesigma._errors import ConfigError, EngineError
 
-__all__ = ["exchanged", "num_ranks"]
+__all__ = ["exchanged", "meeting", "num_ranks"]
 
 T = TypeVar("T")
 
@@ -28,6 +29,22 @@ def num_ranks(group: Any = None) -> int:
     return dist.get_world_size(group)
 
 
+@contextmanager
+def meeting() -> Iterator[None]:
+    """While open, ranks talk to one another.
+
+    Raises:
+        EngineError: One is gone, or did not come before the time-out of the process group.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # also `DistBackendError`
+        words = " ".join(str(error).split())[:200]
+        raise EngineError(
+            f"Ranks did not meet: {words}; was it called on every rank, and is every rank alive?"
+        ) from error
+
+
 def exchanged(function: Callable[[], T], *, group: Any = None) -> list[T]:
     """Call a function and return the results of all ranks, in order of rank. All ranks must call.
 
@@ -45,12 +62,10 @@ def exchanged(function: Callable[[], T], *, group: Any = None) -> list[T]:
     told = None if failure is None else f"{type(failure).__name__}: {failure}"
     parts: list[Any] = [None] * size
     try:
-        dist.all_gather_object(parts, (mine, told), group=group)
-    except RuntimeError as error:  # also `DistBackendError`: a time-out, or a rank that is gone
-        words = " ".join(str(error).split())[:200]
-        raise failure or EngineError(
-            f"Ranks did not meet: {words}; was it called on every rank, and is every rank alive?"
-        ) from error
+        with meeting():
+            dist.all_gather_object(parts, (mine, told), group=group)
+    except EngineError as error:
+        raise failure or error from error.__cause__
     if failure is not None:
         raise failure
     failed = [f"rank {rank} raised {words}" for rank, (_, words) in enumerate(parts) if words is not None]

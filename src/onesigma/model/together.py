@@ -12,7 +12,7 @@ from onesigma._typing import Batches
 from onesigma.model.batches import Batch, iterate_batches, tensors_in
 from onesigma.model.edits import Edits
 from onesigma.model.names import tensor_names, unwrapped
-from onesigma.model.ranks import exchanged
+from onesigma.model.ranks import exchanged, meeting
 from onesigma.model.state import random_state_preserved
 from onesigma.model.twin import plain_twin, write_back_
 
@@ -58,7 +58,8 @@ def on_ranks(
     """
     held = exchanged(lambda: (_batches_of(batches, every=every), torch.get_rng_state()), group=group)
     parts = [batch for part, _ in held for batch in part]
-    twin = plain_twin(model)
+    with meeting():
+        twin = plain_twin(model)
     before = {name: value.clone() for name, value in tensor_names(twin).items()}
 
     def act() -> tuple[R, list[str]]:
@@ -152,6 +153,7 @@ def _of_rank_0(twin: nn.Module, names: Sequence[str], *, group: Any) -> dict[str
     """The values that rank 0 came to: other machines may round elsewhere."""
     tensors, source = tensor_names(twin), 0 if group is None else dist.get_global_rank(group, 0)
     values = {name: tensors[name].detach().clone() for name in names}
-    for value in values.values():
-        dist.broadcast(value, src=source, group=group)
+    with meeting():
+        for value in values.values():
+            dist.broadcast(value, src=source, group=group)
     return values
