@@ -153,3 +153,14 @@ def test_copies_and_pickles_of_several_kinds_on_one_layer_are_the_layer(name: st
 def test_an_empty_batch_gives_what_batchnorm_gives(name: str, training: bool) -> None:
     norm, plain = moved(MODULES[name]()).train(training), moved(nn.BatchNorm1d(6)).train(training)
     assert norm(torch.empty(0, 6)).shape == plain(torch.empty(0, 6)).shape
+
+
+def test_a_single_valid_value_moves_nothing_in_a_graph() -> None:
+    """Elsewhere it is an error, which no graph can decide on."""
+    norm, mask = moved(MaskedBatchNorm1d(6)), torch.zeros(9, 5)
+    mask[3, 2] = 1
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    run: Any = torch.compile(norm, fullgraph=True, backend="aot_eager")
+    output = run(seeded(9, 6, 5), mask)
+    assert torch.equal(output[3, :, 2], norm.bias)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())

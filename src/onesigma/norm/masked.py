@@ -102,7 +102,8 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         if self.bias is not None:
             output = output + along(self.bias, wide)
         if self.training and self.track_running_stats and self.running_mean is not None:
-            move_(self, mean=mean.detach(), variance=variance.detach(), count=count)
+            # A single value has no spread; where no graph is made, it is an error.
+            move_(self, mean=mean.detach(), variance=variance.detach(), count=count * (count > 1))
         return torch.where(valid, output, 0.0).to(input.dtype)
 
     def _in_place(self, input: torch.Tensor, mask: torch.Tensor, *, count: int) -> torch.Tensor:
