@@ -64,9 +64,9 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, f
     """Measure the gap between training and eval mode, and tell which layer makes it, and why.
 
     The data's statistics are those that training sees: everything in training mode, each BatchNorm fed by others that
-    normalize by the batch. Random numbers are the same in every pass. What differs is significant where the largest of
-    C channels is more than √(2 ln 2C) + 3 standard errors away, those of the data over samples. The first cause that
-    fits is named:
+    normalize by the batch, ghost batches and Batch Renormalization too. Random numbers are the same in every pass.
+    What differs is significant where the largest of C channels is more than √(2 ln 2C) + 3 standard errors away, those
+    of the data over samples. The first cause that fits is named:
 
     * "non-finite": NaN or infinity in the data or in the running statistics;
     * "wrong mode": in an eval model the layer normalizes by the batch (`train()`, or no running statistics);
