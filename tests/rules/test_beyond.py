@@ -8,7 +8,7 @@ import pytest
 from onesigma.model.trace import Trace
 from onesigma.rules import judge
 
-from .traces import SAMPLES, activation, call, chain, column, features, linear, loss, parameter, signal, trace
+from .traces import SAMPLES, activation, activity, call, chain, column, features, linear, loss, parameter, signal, trace
 
 BCE = "binary_cross_entropy_with_logits"
 
@@ -105,3 +105,57 @@ def test_a_pair_of_convolutions_is_low_in_rank_by_its_channels() -> None:
 def test_a_latent_of_zeros_is_to_blame_and_not_the_layer_that_reads_it() -> None:
     layers = linear(0, source=-1), activation(1), linear(2, 0.0), linear(3, 0.0, reads=0.0), activation(4), linear(5)
     assert graver(trace(*layers), "INI202") == [("2", "error")]
+
+
+def test_a_scale_per_unit_may_start_equal_but_the_weights_of_one_input_may_not() -> None:
+    equal = {"gradient": 0.1, "duplicate_rows": 1.0, "equal_rows": 1.0}
+    gain = parameter("0.gain", shape=(64, 1, 1, 1), **equal)
+    weight = parameter("0.weight", shape=(64, 1), **equal)
+    found = trace(linear(0, source=-1), activation(1), linear(2))
+    assert graver(replace(found, parameters=(gain,)), "INI204") == []
+    assert graver(replace(found, parameters=(weight,)), "INI204") == [("0", "error")]
+
+
+def test_behind_a_branch_that_starts_at_zero_nobody_is_accused() -> None:
+    silent, reading = linear(1, 0.0, reads=0.0), linear(1, 0.0)
+    dead = activation(2, activity=activity(dead_units=1.0))
+    behind, at_fault = (trace(linear(0, source=-1), each, dead, linear(3)) for each in (silent, reading))
+    assert graver(behind, "INI202") == []
+    assert graver(behind, "ACT302") == []
+    assert graver(at_fault, "INI202") == [("1", "error")]
+    assert graver(at_fault, "ACT302") != []
+
+
+def test_what_computes_a_gate_may_be_small() -> None:
+    squeeze = linear(0, 0.02, source=-1), activation(1), linear(2), activation(3, "sigmoid")
+    gated = call(4, "mul", "product", sources=(-1, 3))
+    assert graver(trace(*squeeze, gated, linear(5)), "INI202") == []
+    assert graver(trace(*squeeze[:3], activation(3), linear(4)), "INI202") == [("0", "warning")]
+
+
+def test_a_fixed_transform_twice_is_no_missing_nonlinearity() -> None:
+    found = trace(linear(0, source=-1), linear(1), activation(2), linear(3))
+    learns = [parameter(f"{index}.weight", shape=(64, 64)) for index in (0, 1, 3)]
+    fixed = [replace(each, trainable=False) for each in learns[:2]]
+    assert len(graver(replace(found, parameters=tuple(learns)), "STR801")) == 1
+    assert graver(replace(found, parameters=(*fixed, learns[2])), "STR801") == []
+
+
+def test_late_branches_that_add_next_to_nothing_drown_nobody() -> None:
+    def stream(late: float) -> Trace:
+        records = [linear(0, source=-1)]
+        for block in range(8):
+            join, index = records[-1], 2 * block + 1
+            branch = linear(index, 1e-6 if block < 4 else late, source=join.index)
+            records += [branch, call(index + 1, "add", "join", sources=(join.index, index), output=signal(1.0))]
+        return trace(*records)
+
+    assert graver(stream(0.05), "INI205") == []
+    assert graver(stream(0.5), "INI205") == [("16", "error")]
+
+
+@pytest.mark.parametrize(("heads", "count"), [(64, 1), (4, 0)])
+def test_heads_that_talk_behind_a_softmax_are_no_hidden_softmax(heads: int, count: int) -> None:
+    weights = activation(1, "softmax", attributes={"dim": -1})
+    found = trace(linear(0, source=-1), weights, linear(2, fan_in=heads))
+    assert len(graver(found, "STR802")) == count

@@ -13,6 +13,7 @@ __all__ = [
     "Flow",
     "is_repeated",
     "is_s_shaped",
+    "reads_a_constant",
     "sampling",
     "spread",
     "units",
@@ -119,6 +120,17 @@ class Flow:
         """A bounded function that a product reads: it may well be shut or open."""
         return activation.op in _GATES and any(map(self._multiplies, self.readers(activation.index)))
 
+    def leads_to_gate(self, activation: Record) -> bool:
+        """It is a gate, or all that reads it are linears that feed gates, as in squeeze and excitation."""
+        if self.is_gate(activation):
+            return True
+        readers = list(self.readers(activation.index))
+        return bool(readers) and all(reader.kind == "linear" and self._feeds_gates(reader) for reader in readers)
+
+    def _feeds_gates(self, linear: Record) -> bool:
+        readers = list(self.readers(linear.index))
+        return bool(readers) and all(map(self.is_gate, readers))
+
     def _multiplies(self, reader: Record) -> bool:
         """A product; also one with a constant that is then added, as a gate of a first state of zeros."""
         if reader.kind == "scale" and reader.op == "mul":
@@ -207,6 +219,17 @@ def units(record: Record) -> int:
         return 1
     channels_first = "conv" in record.op and len(record.shape) > 2
     return max(record.shape[1] if channels_first else record.shape[-1], 1)
+
+
+def reads_a_constant(record: Record) -> bool:
+    """True where its input is the same for every sample: what comes out cannot vary either.
+
+    Example:
+        >>> from onesigma.model.trace import Signal
+        >>> reads_a_constant(Record(index=0, op="linear", kind="linear", input=Signal(sample_std=0.0)))
+        True
+    """
+    return record.input is not None and record.input.sample_std == 0
 
 
 def width_slack(record: Record) -> float:

@@ -18,6 +18,7 @@ units.
 ## When it is fine
 
 A sparse layer at 50 % zeros is not dead: each of its units fires sometimes. A few per cent after training is common.
+Behind a branch that starts at zero, so that the layer before it reads nothing but zeros: not judged.
 
 ## What to do
 
@@ -36,9 +37,9 @@ at the start.
 
 from collections.abc import Iterator
 
-from onesigma.model.trace import Activity, Trace
+from onesigma.model.trace import Activity, Record, Trace
 from onesigma.rules._finding import Finding, figure
-from onesigma.rules._flow import RECTIFIERS
+from onesigma.rules._flow import RECTIFIERS, Flow
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 from onesigma.rules._units import excuses, unit_slack
@@ -48,9 +49,10 @@ __all__ = ["RULE"]
 
 def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     """Judge the share of silent units of every rectifier."""
+    flow = Flow(trace)
     for record in trace.of_kind("activation"):
         activity = record.activity
-        if activity is None or record.op not in RECTIFIERS:
+        if activity is None or record.op not in RECTIFIERS or _is_behind_zeros(flow, record):
             continue
         yield from RULE.found(
             record,
@@ -66,6 +68,12 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence=_confidence(activity),
             fix="onesigma.initialize_(model, batches)",
         )
+
+
+def _is_behind_zeros(flow: Flow, activation: Record) -> bool:
+    """What feeds it reads nothing but zeros, as behind a branch that starts at zero: not its units, but that is why."""
+    before = [flow.by_index.get(index) for index in flow.sources(activation)]
+    return bool(before) and all(each is not None and each.input is not None and each.input.rms == 0 for each in before)
 
 
 def _confidence(activity: Activity) -> str:

@@ -5,9 +5,10 @@
 The std over samples of every pre-activation: what of it depends on the sample (over all values, where there was one
 sample); of a norm that feeds a nonlinearity only if it is beyond the limit of errors. Limits: info below 0.3, warning
 below 0.05, error below 0.001, each divided by 1 + 3σ with σ² = 1/(2·units) + 1/(2·samples). At most a warning where
-the loss shows a trained model, at most an info for gates. Sources: TheDeepChecker's 0.5 is widened, because torch's
-own default for `nn.Linear` halves the signal at every layer: two or three of them (0.58, 0.24, 0.10) train well, five
-or more (0.016) do not.
+the loss shows a trained model, at most an info for gates and what computes them. A layer whose input does not depend
+on the sample is not judged: the cause is before it, or it reads positions. Sources: TheDeepChecker's 0.5 is widened,
+because torch's own default for `nn.Linear` halves the signal at every layer: two or three of them (0.58, 0.24, 0.10)
+train well, five or more (0.016) do not.
 
 ## Why it matters
 
@@ -39,7 +40,7 @@ from collections.abc import Iterator
 
 from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding, figure
-from onesigma.rules._flow import Flow, is_repeated, sampling, spread, width_slack
+from onesigma.rules._flow import Flow, is_repeated, reads_a_constant, sampling, spread, width_slack
 from onesigma.rules._limits import Levels, Limits
 from onesigma.rules._rule import Rule
 from onesigma.rules._small import maker_of_small, silent_norms
@@ -53,14 +54,17 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     flow, trained = Flow(trace), looks_trained(trace)
     for linear, activation in (*flow.preactivations(), *silent_norms(flow, beyond=RULE.levels.limit("error"))):
         assert linear.output is not None
+        maker = maker_of_small(flow, linear)
+        if reads_a_constant(maker) and not is_repeated(trace):
+            continue
         std = linear.output.std if is_repeated(trace) else spread(linear.output)
         yield from RULE.found(
-            maker_of_small(flow, linear),
+            maker,
             std,
             limits=limits,
             slack=width_slack(linear),
             at_most="info"
-            if flow.is_gate(activation) or _is_bypassed(flow, linear)
+            if flow.leads_to_gate(activation) or _is_bypassed(flow, linear)
             else "warning"
             if trained
             else "error",

@@ -2,7 +2,8 @@
 
 ## What it measures
 
-For every weight of two or more dimensions: the share of its rows (units) whose weights equal those of another row and
+For every weight of two or more dimensions, but for those of one number per unit that scale what others give (gains,
+temperatures, LayerScale): the share of its rows (units) whose weights equal those of another row and
 whose gradients do too. Limits: warning for any, error beyond 50 %. Weights that are all zero do not count, nor those
 without a gradient: zero-initialized heads, gates and adapters get a gradient of their own per unit. Source:
 NeuraLint's and TheDeepChecker's symmetry rules, with the gradient added. More than half of the rows equal in weights
@@ -32,6 +33,7 @@ Draw the weights at random; biases may all be zero.
 Goodfellow et al. 2016, section 8.4 (breaking symmetry); DeepCrime's operators "weights to ones" and "to a constant".
 """
 
+import math
 from collections.abc import Iterator
 
 from onesigma.model.trace import ParameterRecord, Trace
@@ -49,6 +51,8 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
         is_stored = not trace.records
         if len(parameter.shape) < 2 or (not is_stored and (parameter.gradient is None or not parameter.trainable)):
             continue
+        if math.prod(parameter.shape[1:]) == 1 and not _weighs(trace, parameter):
+            continue
         share, said, at_most = _stored(parameter) if is_stored else _measured(parameter)
         layer = parameter.name.rpartition(".")[0]
         yield from RULE.found(
@@ -61,6 +65,13 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             fix="onesigma.initialize_(model, batches)",
             at_most="error" if is_stored and limits.names_error(RULE.code, layer=layer) else at_most,
         )
+
+
+def _weighs(trace: Trace, parameter: ParameterRecord) -> bool:
+    """A layer's weights for its one input; in a file of weights, those of a shape that no scale has."""
+    if not trace.records:
+        return len(parameter.shape) == 2
+    return any(record.parameters.get("weight") == parameter.name for record in trace.of_kind("linear"))
 
 
 def _measured(parameter: ParameterRecord) -> tuple[float, str, Severity]:

@@ -18,7 +18,7 @@ end. The last blocks then decide everything and the first ones are noise.
 
 ## When it is fine
 
-Streams that grow like √depth; zero-initialized branches, gates and LayerScale, whose branches add nothing yet.
+Streams that grow like √depth; late branches below a tenth of its variance; branches, gates, LayerScale that start at 0.
 
 ## What to do
 
@@ -47,6 +47,7 @@ from onesigma.rules._writers import unscaled_writers
 __all__ = ["RULE"]
 
 _JOINS = 4
+_SHARE = 0.1
 _ALONG = ("shape", "dropout", "activation", "pool")
 
 
@@ -69,6 +70,8 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     if len(added) < _JOINS:
         return
     quarter = max(2, len(added) // 4)
+    if stream[-1].output is not None and sum(rms**2 for rms in added[-quarter:]) < _SHARE * stream[-1].output.rms ** 2:
+        return  # What adds so little drowns nobody.
     early, late = (math.hypot(*part) / math.sqrt(quarter) for part in (added[:quarter], added[-quarter:]))
     yield from RULE.found(
         stream[-1],

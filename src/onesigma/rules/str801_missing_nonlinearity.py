@@ -15,8 +15,8 @@ than a linear model.
 
 ## When it is fine
 
-Low-rank factors, separable convolutions, linear attention, a projection that is shared or read elsewhere, studies of
-deep linear networks.
+Low-rank factors, separable convolutions, linear attention, a projection that is shared or read elsewhere, fixed
+transforms (cosines, wavelets), studies of deep linear networks.
 
 ## What to do
 
@@ -72,9 +72,19 @@ def _next(flow: Flow, first: Record) -> Record | None:
     second = readers[0] if len(readers) == 1 and first not in flow.returned else None
     if second is None or second.kind != "linear" or not second.parameters:
         return None
+    if not (_learns(flow, first) and _learns(flow, second)):
+        return None
     is_grouped = any(int(linear.attributes.get("groups", 1)) > 1 for linear in (first, second))
     is_low_rank = units(first) < min(_channels(flow, first), units(second))
     return None if is_grouped or is_low_rank else second
+
+
+def _learns(flow: Flow, linear: Record) -> bool:
+    """Something of it is trained: a fixed transform, as of cosines or wavelets, is meant to be just that."""
+    own = f"{linear.layer}." if linear.layer else ""
+    return not flow.trace.parameters or any(
+        parameter.trainable and parameter.name.startswith(own) for parameter in flow.trace.parameters
+    )
 
 
 def _channels(flow: Flow, linear: Record) -> float:

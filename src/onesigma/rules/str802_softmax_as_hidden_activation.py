@@ -14,7 +14,7 @@ constant. The loss starts at exactly log C.
 
 ## When it is fine
 
-Attention weights, mixtures of experts, gates: there a product reads the softmax, not a weight.
+Attention weights (also where heads talk: a linear over the heads), mixtures of experts, gates: a product reads them.
 
 ## What to do
 
@@ -31,7 +31,7 @@ TheDeepChecker's "wrong activation" faults, https://arxiv.org/abs/2204.00694.
 
 from collections.abc import Iterator
 
-from onesigma.model.trace import Trace
+from onesigma.model.trace import Record, Trace
 from onesigma.rules._finding import Finding
 from onesigma.rules._flow import Flow, units
 from onesigma.rules._limits import Levels, Limits
@@ -48,7 +48,7 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
     for record in trace.of_kind("softmax", "log_softmax"):
         readers = flow.readers(record.index, through=_ALONG)
         linear = next((reader for reader in readers if reader.kind == "linear" and reader.parameters), None)
-        if record.kind != "activation" or linear is None:
+        if record.kind != "activation" or linear is None or not _mixes(linear, record):
             continue
         yield from RULE.found(
             record,
@@ -59,6 +59,13 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
             confidence="by the graph",
             fix="nn.ReLU()  # instead of this softmax",
         )
+
+
+def _mixes(linear: Record, softmax: Record) -> bool:
+    """It sums over the axis that the softmax has normalized; talking heads sum over another one, that of the heads."""
+    axis = int(softmax.attributes.get("dim", -1))
+    size = softmax.shape[axis] if -len(softmax.shape) <= axis < len(softmax.shape) else 0
+    return not size or linear.fan_in % size == 0
 
 
 RULE = Rule(
