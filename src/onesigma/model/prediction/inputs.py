@@ -31,6 +31,7 @@ def input_signal(data: torch.Tensor, *, has_values: bool, num_samples: int) -> S
         sites=sites,
         kernel=kernel,
         raw=values,
+        seen=True,
         unevenness=_unevenness(values - values.mean(0)),
     )
 
@@ -69,7 +70,7 @@ def _over_tokens(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     shared, _ = population(rows.mean((0, 1)), second.mean(0), num_samples=rows.shape[0] * rows.shape[1])
     apart, _ = population(rows.mean(0) - shared, second - shared.square(), num_samples=rows.shape[0])
     mean = shared + apart
-    return mean, (second - mean.square()).clamp(min=0)
+    return mean, _settled((second - mean.square()).clamp(min=0), num_samples=rows.shape[0])
 
 
 def _sites_of(shape: tuple[int, ...]) -> tuple[torch.Tensor, tuple[int, ...]]:

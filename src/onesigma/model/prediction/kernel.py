@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,12 @@ class Kernel:
         grid: Extent of the positions: () for one, (T,) for tokens, (H, W) for maps. P positions in all, and site
             n·P + p is position p of sample n.
         values: (P, P), or, where only the distance counts, (2H − 1, 2W − 1) with distance 0 in the middle.
+        spread: By how much features differ in it, one standard deviation, as filters of few inputs do; None for 0.
     """
 
     grid: tuple[int, ...]
     values: torch.Tensor
+    spread: torch.Tensor | None = None
 
     @staticmethod
     def independent(*grid: int) -> "Kernel":
@@ -62,11 +64,11 @@ class Kernel:
         return self.values[tuple(reversed(index))]
 
     def mapped(self, coefficients: Sequence[float]) -> "Kernel":
-        """Σ coefficients[k]·ρ^k."""
-        total = torch.zeros_like(self.values)
-        for coefficient in reversed(coefficients):
-            total = total * self.values + coefficient
-        return replace(self, values=total)
+        """Σ coefficients[k]·ρ^k; where features differ in ρ, half of them with more of it and half with less."""
+        if self.spread is None:
+            return Kernel(self.grid, _polynomial(coefficients, self.values))
+        high, low = (_polynomial(coefficients, (self.values + sign * self.spread).clamp(-1, 1)) for sign in (1, -1))
+        return Kernel(self.grid, (high + low) / 2, (high - low).abs() / 2)
 
     def dense(self) -> "Kernel":
         """The same as a matrix."""
@@ -75,7 +77,7 @@ class Kernel:
         if self.num_positions > _MOST_DENSE:
             raise Unpredictable(f"positions that mix freely: {self.num_positions} are more than {_MOST_DENSE}")
         sites = torch.arange(self.num_positions)
-        return replace(self, values=self._at(sites[:, None], sites[None, :]))
+        return Kernel(self.grid, self._at(sites[:, None], sites[None, :]))
 
     def on(self, *grid: int) -> "Kernel":
         """The same positions as a map of this extent; correlations of equal distance are averaged."""
@@ -84,7 +86,7 @@ class Kernel:
         if math.prod(grid) != self.num_positions:
             return Kernel.independent(*grid)
         if len(grid) < 2:
-            return replace(self.dense(), grid=grid)
+            return Kernel(grid, self.dense().values)
         matrix = self.dense().values
         sites = torch.arange(self.num_positions)
         flat = torch.zeros(sites.shape[0], sites.shape[0], dtype=torch.long)
@@ -97,6 +99,12 @@ class Kernel:
         count = torch.zeros(scale).index_add_(0, flat.reshape(-1), torch.ones(flat.numel()))
         return Kernel(grid, (total / count).reshape(tuple(2 * size - 1 for size in grid)))
 
+    def repeated(self, sources: torch.Tensor, *, like: "Kernel") -> "Kernel":
+        """On the positions of another kernel, each of which holds the value of one site here; (P,)."""
+        if bool((sources == sources[0]).all()):
+            return Kernel(like.grid, torch.ones_like(like.values))
+        return Kernel((len(sources),), self.between(sources[:, None], sources[None, :])).on(*like.grid)
+
     def resized(self, stride: Sequence[float], grid: Sequence[int]) -> "Kernel":
         """A map whose neighbors are `stride` apart on this one; below 1 it is a finer map, of repeated values."""
         grid = tuple(grid)
@@ -104,12 +112,13 @@ class Kernel:
             sites = (torch.arange(grid[0]) * stride[0]).long().clamp(max=self.num_positions - 1)
             values = self.dense().values[sites[:, None], sites[None, :]]
             return Kernel(grid, values.fill_diagonal_(1.0))
-        values = self.values
+        values, spread = self.values, self.spread
         for axis, (size, step, old) in enumerate(zip(grid, stride, self.grid, strict=True)):
             offsets = torch.arange(1 - size, size) * step
             index = (offsets.round().long() + old - 1).clamp(0, 2 * old - 2)
             values = values.index_select(axis, index)
-        return Kernel(grid, values)
+            spread = None if spread is None else spread.index_select(axis, index)
+        return Kernel(grid, values, spread)
 
     def upsampled(self, stride: Sequence[int], grid: Sequence[int]) -> "Kernel":
         """After a transposed convolution: outputs of two phases are made by different weights, so know nothing."""
@@ -117,12 +126,33 @@ class Kernel:
         if len(grid) < 2:
             sites = torch.arange(grid[0])
             keep = (sites[:, None] - sites[None, :]) % stride[0] == 0
-            return replace(finer, values=torch.where(keep, finer.values, torch.zeros(())))
+            return Kernel(finer.grid, torch.where(keep, finer.values, torch.zeros(())))
         values = finer.values.clone()
         for axis, (size, step) in enumerate(zip(finer.grid, stride, strict=True)):
             other = torch.arange(1 - size, size) % step != 0
             values.index_fill_(axis, other.nonzero()[:, 0], 0.0)
-        return replace(finer, values=values)
+        return Kernel(finer.grid, values)
+
+    def filtered(self, filters: torch.Tensor) -> "Kernel":
+        """After filters (F, I, *extent) over inputs that all go together like this: their mean, and how they differ.
+
+        The covariance at a distance is that of the filter with itself, moved, over the correlations around there.
+        """
+        extent = filters.shape[2:]
+        padding = [size - 1 for size in extent]
+        own = torch.fft.rfftn(filters, s=[2 * size - 1 for size in extent], dim=tuple(range(2, filters.dim())))
+        axes = tuple(range(1, filters.dim() - 1))
+        powers = torch.fft.irfftn(own.abs().square().sum(1), s=[2 * size - 1 for size in extent], dim=axes)
+        powers = torch.fft.fftshift(powers, dim=axes).unsqueeze(1)
+        around = [side for size in reversed(padding) for side in (size, size)]
+        source = F.pad(self.values[None, None], around, mode="replicate")
+        made = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(extent)](source, powers)[0]
+        peak = made.flatten(1)[:, self.values.numel() // 2]
+        alive = peak > 1e-6 * peak.max().clamp(min=1e-30)
+        made = (made[alive] / peak[alive].reshape(-1, *(1 for _ in extent))).clamp(-1, 1)
+        if not len(made):
+            return self
+        return Kernel(self.grid, made.mean(0), made.std(0, correction=0))
 
     def smoothed(self, window: Sequence[int]) -> tuple["Kernel", float]:
         """After averaging windows, and the mean correlation within a window: by so much the variance shrinks."""
@@ -131,7 +161,7 @@ class Kernel:
         else:
             values = _windowed(self.values, window)
         peak = values.diagonal().mean() if len(self.grid) < 2 else values[tuple(size - 1 for size in self.grid)]
-        return replace(self, values=(values / peak.clamp(min=1e-12)).clamp(-1, 1)), float(peak)
+        return Kernel(self.grid, (values / peak.clamp(min=1e-12)).clamp(-1, 1)), float(peak)
 
     def window(self, extent: Sequence[int]) -> torch.Tensor:
         """Correlations of the positions of one window, (k, k)."""
@@ -142,6 +172,13 @@ class Kernel:
             sites += place % size * scale
             place, scale = place // size, scale * whole
         return self._at(sites[:, None], sites[None, :])
+
+
+def _polynomial(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros_like(x)
+    for coefficient in reversed(coefficients):
+        total = total * x + coefficient
+    return total
 
 
 def _box_rows(values: torch.Tensor, size: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-__all__ = ["Function", "correlation_series", "fourth_moment", "moments_through", "once"]
+__all__ = ["SAMPLED", "Function", "correlation_series", "fourth_moment", "moments_through", "normal_nodes", "once"]
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -14,11 +14,11 @@ _STEP, _REACH = 0.23, 5.0
 # With a node at this share of a step from 0, the leading error of the sum vanishes for a kink there, as of ReLU.
 _KINK = 0.2113248654
 _DEGREE = 10
-_SAMPLED = 512
+SAMPLED = 512  # elements, where a few do
 
 
 @cache
-def _normal_nodes() -> tuple[tuple[float, float], ...]:
+def normal_nodes() -> tuple[tuple[float, float], ...]:
     """Points and weights for a standard normal: an equidistant sum, exact to rounding for smooth functions."""
     count = round(_REACH / _STEP)
     points = [(k + _KINK) * _STEP for k in range(-count, count)]
@@ -44,24 +44,28 @@ def moments_through(
     first, second = torch.zeros_like(mean), torch.zeros_like(mean)
     # Measured from the value at the mean: the variance of a small signal on a large mean keeps its digits.
     center = function(mean.clone())
-    for point, weight in nodes or _normal_nodes():
+    for point, weight in nodes or normal_nodes():
         value = function(mean + point * std) - center
         first += weight * value
         second += weight * value * value
     return center + first, (second - first * first).clamp(min=0)
 
 
-def correlation_series(function: Function, mean: torch.Tensor, variance: torch.Tensor) -> list[float]:
+def correlation_series(
+    function: Function, mean: torch.Tensor, variance: torch.Tensor, *, quantile: Function | None = None
+) -> list[float]:
     """Coefficients c_k, Σ c_k = 1, with correlation(f(u), f(v)) = Σ c_k ρ^k for u, v of correlation ρ.
 
-    They are the shares of the Hermite polynomials in the variance of f, averaged over a sample of the elements.
+    They are the shares of the Hermite polynomials in the variance of f, averaged over a sample of the elements; u and
+    v are normal, or `quantile` of a normal.
     """
-    step = max(1, mean.numel() // _SAMPLED)
+    step = max(1, mean.numel() // SAMPLED)
     mean, variance = mean.reshape(-1)[::step], variance.reshape(-1)[::step]
     points = torch.linspace(-8, 8, 161, dtype=torch.float64)
     weights = torch.exp(-(points**2) / 2)
     weights /= weights.sum()
-    values = function(mean[:, None] + points.float() * variance.clamp(min=0).sqrt()[:, None]).double()
+    places = (points if quantile is None else quantile(points)).float()
+    values = function(mean[:, None] + places * variance.clamp(min=0).sqrt()[:, None]).double()
     values = values.reshape(len(mean), -1) * torch.ones_like(points)
     total = float(((values**2) @ weights - (values @ weights) ** 2).mean())
     if not total > 0 or not math.isfinite(total):
@@ -75,12 +79,18 @@ def correlation_series(function: Function, mean: torch.Tensor, variance: torch.T
     return [*shares, 0.0, 0.0, rest]
 
 
-def fourth_moment(function: Function, mean: torch.Tensor, variance: torch.Tensor) -> float:
+def fourth_moment(
+    function: Function,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    *,
+    nodes: Sequence[tuple[float, float]] | None = None,
+) -> float:
     """E[f⁴]/E[f²]², over a sample of the elements: 3 for a centered normal."""
-    step = max(1, mean.numel() // _SAMPLED)
+    step = max(1, mean.numel() // SAMPLED)
     mean, std = mean.reshape(-1)[::step], variance.reshape(-1)[::step].clamp(min=0).sqrt()
     second = fourth = 0.0
-    for point, weight in _normal_nodes():
+    for point, weight in nodes or normal_nodes():
         squares = function(mean + point * std).double().square()
         second, fourth = second + weight * float(squares.mean()), fourth + weight * float(squares.square().mean())
     return fourth / second**2 if second > 0 else 1.0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onesigma.model.capture import Site
 from onesigma.model.prediction.rules.shapes import MOVES, SAME
 from onesigma.model.prediction.signal import Known, Signal
+from onesigma.model.prediction.slices import Slices, checked, slices_of
 from onesigma.model.prediction.step import Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
@@ -51,12 +52,14 @@ class _Line:
     Attributes:
         shares: Of its variance, by who wrote them.
         before: A bit for each weighted call on the way.
+        slices: Which positions of other signals it holds.
         chosen: The same for what has chosen between its values, one by one or sample by sample.
     """
 
     shares: Mapping[_Written, float] = field(default_factory=dict)
     before: int = 0
     chosen: int = 0
+    slices: Slices = field(default_factory=dict)
 
 
 class Lineage:
@@ -78,8 +81,11 @@ class Lineage:
             made = _met_itself(weight, lines.get("input", _Line()), made=made)
             written = _Written(weight, site.call.index, before, site.call.kind == "embedding")
             line = _Line({written: 1.0}, before | 1 << site.call.index)
-        for tensor in results:
-            self._lines[tensor] = line
+        held = {name: each.slices for name, each in lines.items()}
+        checked(step, held)
+        signals = made if len(made) == len(results) else made[:1] * len(results)
+        for tensor, signal in zip(results, signals, strict=False):
+            self._lines[tensor] = replace(line, slices=slices_of(step, held, made=signal) if step.signals else {})
         return made
 
     def aside(self, arguments: Iterable[torch.Tensor], result: torch.Tensor) -> None:

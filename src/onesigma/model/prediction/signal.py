@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from onesigma.model.prediction.kernel import Kernel
+from onesigma.model.prediction.law import Law, law_through
 from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
 
 __all__ = ["Average", "Known", "Signal", "axis_role", "fresh_key", "identity", "spread"]
@@ -40,15 +41,17 @@ class Signal:
         kernel: Correlation of g from site to site.
         function: f; None for the identity.
         key: Where g comes from: two signals of one key are functions of the same g, element by element.
-        terms: g as a sum of independent sources: key → (factor, variance of the source).
+        terms: What of g is made of independent sources: key → (factor, variance of the source).
         draws: Values drawn for all elements together, (S, *shape), where their joint law is needed.
         unevenness: Relative variance, over samples, of the variance that one sample's features have: some samples are
             larger than others, by so much that what is not linear tells.
         raw: The data itself, all samples of it, where this is an input of the model and nothing has been computed.
         leveled: Whether every sample's features have one mean square, as behind a LayerNorm: so have sums of them.
+        seen: Whether the unevenness was seen in data, so that what few features are uneven by of themselves is in it.
         mirrored: Axis along which the second half of g is minus the first, as behind weights made so.
         halves: Correlation of the mirrored halves, where it is no longer told by f.
         averaged: The key of the values that these are averages of, over positions.
+        law_from: Gives the law of g where it is not normal; it is asked for only where something is not linear.
         average: What this is a function of, where that is a mean over features; see `Average`.
     """
 
@@ -58,36 +61,43 @@ class Signal:
     kernel: Kernel
     function: Function | None = None
     key: object = field(default_factory=fresh_key)
-    terms: Mapping[object, tuple[float, torch.Tensor]] = field(default_factory=dict)
+    terms: Mapping[object, tuple[float | torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     raw: torch.Tensor | None = None
     draws: torch.Tensor | None = None
     unevenness: float = 0.0
     leveled: bool = False
+    seen: bool = False
     mirrored: int | None = None
     halves: float | None = None
     averaged: object | None = None
     average: "Average | None" = None
+    law_from: Callable[[], Law | None] | None = None
 
     @cached_property
-    def _moments(self) -> tuple[torch.Tensor, torch.Tensor, float]:
+    def law(self) -> Law | None:
+        """That of g; None for a normal one."""
+        return None if self.law_from is None else self.law_from()
+
+    @cached_property
+    def _moments(self) -> tuple[torch.Tensor, torch.Tensor, float, torch.Tensor | None]:
         if self.function is None:
-            return self.base_mean, self.base_var, self.unevenness
+            return self.base_mean, self.base_var, self.unevenness, None
         return self._through(self.function)
 
-    def _through(self, function: Function) -> tuple[torch.Tensor, torch.Tensor, float]:
+    def _through(self, function: Function) -> tuple[torch.Tensor, torch.Tensor, float, torch.Tensor | None]:
         def moments(mean: torch.Tensor, var: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return moments_through(function, mean, var)
+            return moments_through(function, mean, var, nodes=self.nodes)
 
         if self.unevenness < _EVEN:
             mean, var = once(moments, self.base_mean, self.base_var)
-            return mean, var, 0.0
+            return mean, var, 0.0, None
         # Half of the samples larger, half of them smaller: two points have the right mean and variance.
         apart = min(math.sqrt(self.unevenness), 1.0)
         high, low = (once(moments, self.base_mean, self.base_var * (1 + sign * apart)) for sign in (1, -1))
-        mean, between = (high[0] + low[0]) / 2, ((high[0] - low[0]) / 2).square()
+        mean, lift = (high[0] + low[0]) / 2, (high[0] - low[0]) / 2
         large, small = float(high[1].mean()), float(low[1].mean())
         unevenness = ((large - small) / (large + small)) ** 2 if large + small > 0 else 0.0
-        return mean, (high[1] + low[1]) / 2 + between, unevenness
+        return mean, (high[1] + low[1]) / 2 + lift.square(), unevenness, lift
 
     @property
     def mean(self) -> torch.Tensor:
@@ -100,18 +110,36 @@ class Signal:
         return self._moments[1]
 
     @property
+    def nodes(self) -> tuple[tuple[float, float], ...] | None:
+        """Points and weights of g, standardized; None for a normal."""
+        return None if self.law is None else self.law.nodes
+
+    @property
+    def lift(self) -> torch.Tensor | None:
+        """How far E[x] of a large sample lies above that of all, elementwise; None where it does not."""
+        return self._moments[3]
+
+    @property
     def shape(self) -> torch.Size:
         """Of the tensor."""
         return self.base_mean.shape
 
     @cached_property
     def plain(self) -> "Signal":
-        """The same as a normal signal of its own: the law is forgotten, moments and correlations stay."""
+        """The same as a signal of its own: f is forgotten; moments, correlations and the law stay."""
         if self.function is None:
             return self
-        kernel = self.kernel.mapped(correlation_series(self.function, self.base_mean, self.base_var))
-        mean, var, unevenness = self._moments
-        return Signal(base_mean=mean, base_var=var, sites=self.sites, kernel=kernel, unevenness=unevenness)
+        function, quantile = self.function, None if self.law is None else self.law.at
+        series = correlation_series(function, self.base_mean, self.base_var, quantile=quantile)
+        mean, var, unevenness, _ = self._moments
+        return Signal(
+            base_mean=mean,
+            base_var=var,
+            sites=self.sites,
+            kernel=self.kernel.mapped(series),
+            unevenness=unevenness,
+            law_from=lambda: law_through(function, self.base_mean, self.base_var, law=self.law),
+        )
 
     @property
     def mirror_covariance(self) -> torch.Tensor | None:
@@ -157,15 +185,20 @@ class Signal:
         return self.base_mean.numel() / max(len(torch.unique(lines)), 1)
 
     @property
+    def excess(self) -> float:
+        """Unevenness beyond that of as many independent normal features."""
+        return max(0.0, self.unevenness - 2 / self.width) if self.seen else self.unevenness
+
+    @property
     def unevenness_of_sums(self) -> float:
         """That of normal-weighted sums over the features: finitely many of them have no certain mean square."""
         if self.raw is not None or self.leveled:
             return self.unevenness  # seen in the data themselves, or nothing is left of it
-        kurtosis = fourth_moment(self.function or identity, self.base_mean, self.base_var)
+        kurtosis = fourth_moment(self.function or identity, self.base_mean, self.base_var, nodes=self.nodes)
         return self.plain.unevenness + (1 + self.plain.unevenness) * (kurtosis - 1) / self.width
 
     @property
-    def sources(self) -> Mapping[object, tuple[float, torch.Tensor]]:
+    def sources(self) -> Mapping[object, tuple[float | torch.Tensor, torch.Tensor]]:
         """`terms`, or itself as the only one."""
         return self.terms or {self.key: (1.0, self.base_var)}
 
@@ -206,7 +239,9 @@ class Signal:
         mean, var = self.base_mean * factor + shift, self.base_var * factor**2
         average = self.average if factor > 0 else None
         mirrored = self.mirrored if shift == 0 else None
+        law_from = self.law_from if factor > 0 else None
         changed = {
+            "law_from": law_from,
             "mirrored": mirrored,
             "base_mean": mean,
             "base_var": var,
@@ -227,6 +262,7 @@ class Average:
         count: Number of features.
         mean: E[s], on average.
         std: √Var[s], on average.
+        lift: How far s of a large sample lies above E[s].
     """
 
     key: object
@@ -234,6 +270,7 @@ class Average:
     count: int
     mean: float
     std: float
+    lift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ class Step:
                 sites=site,
                 kernel=signal.kernel,
                 function=signal.function,
+                law_from=signal.law_from,
                 # Rows stay what they are as long as their features stay together.
                 unevenness=signal.unevenness if mean.shape[-1:] == signal.shape[-1:] else 0.0,
                 leveled=signal.leveled and mean.shape[-1:] == signal.shape[-1:],

@@ -26,11 +26,19 @@ def _softmax(step: Step) -> Signal:
     x, dim = step.signal().plain, step.arguments.get("dim")
     if dim is None:
         raise Unpredictable("softmax without dim")
-    if step.call.op == "softmax" and step.call.kind != "attention" and _may_route(x, dim=int(dim)):
+    over_positions = axis_role(x.sites, int(dim), num_positions=x.kernel.num_positions) == "position"
+    if (
+        step.call.op == "softmax"
+        and step.call.kind != "attention"
+        and not over_positions
+        and _may_route(x, dim=int(dim))
+    ):
         return drawn(x).mapped(lambda draw: torch.softmax(draw, int(dim)))
     var = x.base_var
     if step.call.kind == "attention" and x.shape[-1] == x.shape[-2]:
         var = var * (1 - _alike(x))
+    elif over_positions:
+        var = var * (1 - _alike(x, axis=int(dim)))
     mean, var = softmax_moments(x.base_mean, var, dim=int(dim))
     if step.call.op == "log_softmax":
         whole = (x.base_mean + x.base_var / 2).logsumexp(int(dim), keepdim=True)
@@ -71,9 +79,20 @@ def _against_the_rest(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tup
     return share / total, own / total.square()
 
 
+def _tokens(step: Step, name: str) -> Signal:
+    """Queries, keys or values; learned ones do not vary, and stand at positions of their own."""
+    if isinstance(step.known.get(name), Signal):
+        return step.signal(name).plain
+    mean = step.value(name)
+    count, sample = mean.shape[-2], torch.arange(mean.shape[0] if mean.dim() > 2 else 1)
+    places = sample.reshape(-1, *(1 for _ in mean.shape[1:])) * count + torch.arange(count).unsqueeze(-1)
+    sites = places.expand(mean.shape) if mean.dim() > 2 else torch.arange(count).unsqueeze(-1).expand(mean.shape)
+    return Signal(base_mean=mean, base_var=torch.zeros_like(mean), sites=sites, kernel=Kernel.independent(count))
+
+
 def _attend(step: Step) -> Signal:
     """softmax(q·kᵀ/√d + mask)·v."""
-    query, key, value = (step.signal(name).plain for name in ("query", "key", "value"))
+    query, key, value = (_tokens(step, name) for name in ("query", "key", "value"))
     key, value = (_repeated(each, heads=query.shape[-3] if query.base_mean.dim() > 2 else 1) for each in (key, value))
     scale = float(step.arguments.get("scale") or 1 / math.sqrt(query.shape[-1]))
     logits = _logits(query, key, scale=scale)
@@ -86,12 +105,12 @@ def _attend(step: Step) -> Signal:
     dropped = float(step.arguments.get("dropout_p", 0.0))
     if dropped:
         weights = weights[0], (weights[1] + dropped * weights[0].square()) / (1 - dropped)
-    return replace(_weighted(logits.fresh(*weights), value), averaged=step.signal("value").key)
+    return replace(_weighted(logits.fresh(*weights), value), averaged=getattr(step.known["value"], "key", None))
 
 
-def _alike(x: Signal) -> float:
+def _alike(x: Signal, *, axis: int = -2) -> float:
     """Mean correlation of two positions: what all logits of a row have in common, and a softmax does not see."""
-    line = x.sites.select(-1, 0).reshape(-1, x.shape[-2])[0]
+    line = x.sites.movedim(axis, -1).reshape(-1, x.shape[axis])[0]
     count = len(line)
     if count < 2 or x.kernel.num_positions == 1:
         return 0.0

@@ -17,6 +17,8 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 __all__ = ["LINEAR", "grid_sites", "raw_of"]
 
 
+_FEW = 16  # inputs of a filter, up to which filters differ by more than their share in a pool tells
+_MOST_WORK = 2**29  # multiplications
 _APART = 1e-3  # variance of the places that a sum runs over, from which on it does not run over features alone
 
 
@@ -206,7 +208,7 @@ def _convolution(step: Step) -> Signal:
     grid, before = mean.shape[2:], x.base_mean.shape[2:]
     stride = _tuple(step.arguments.get("stride", 1), num_axes)
     source = x.kernel.on(*before)
-    kernel = source.upsampled(stride, grid) if "transpose" in step.call.op else source.resized(stride, grid)
+    kernel = source.upsampled(stride, grid) if not plain else _filtered(step, source, weight).resized(stride, grid)
     sites = grid_sites(mean.shape)
     return Signal(
         base_mean=mean,
@@ -216,6 +218,15 @@ def _convolution(step: Step) -> Signal:
         unevenness=x.unevenness,
         mirrored=1 if plain and _is_mirrored(weight, bias) else None,
     )
+
+
+def _filtered(step: Step, source: Kernel, weight: torch.Tensor) -> Kernel:
+    """Random filters of many inputs leave correlations as they are; those of few have each their own."""
+    extent = weight.shape[2:]
+    dilated = any(size != 1 for size in _tuple(step.arguments.get("dilation", 1), len(extent)))
+    work = len(weight) * source.values.numel() * math.prod(2 * size - 1 for size in extent)
+    few = weight.shape[1] <= _FEW and source.by_distance and math.prod(extent) > 1
+    return source.filtered(weight) if few and not dilated and work <= _MOST_WORK else source
 
 
 def grid_sites(shape: Sequence[int]) -> torch.Tensor:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from onesigma.model.prediction.algebra import plus, times
 from onesigma.model.prediction.kernel import Kernel, blended
+from onesigma.model.prediction.law import Law
 from onesigma.model.prediction.laws import Function
 from onesigma.model.prediction.signal import Known, Signal, fresh_key
 from onesigma.model.prediction.step import Rule, Step
@@ -113,11 +115,19 @@ def _elementwise(x: Signal, *, factor: torch.Tensor, shift: torch.Tensor) -> Sig
     mean = x.base_mean * factor + shift
     shape = mean.shape
     var = (x.base_var * factor.square()).expand(shape)
-    made = x.fresh(mean, var, sites=x.sites.expand(shape))
+    law_from = x.law_from if bool((factor >= 0).all()) else None
+    if bool((factor <= 0).all()):
+        law_from = partial(_opposite, x)
+    made = replace(x.fresh(mean, var, sites=x.sites.expand(shape)), law_from=law_from)
     if bool((factor == 1).all()):
         leveled = x.leveled and not bool(shift.any())
         return replace(made, terms=x.sources, leveled=leveled, key=x.key if not bool(shift.any()) else made.key)
     return replace(made, kernel=_turned(x, factor))
+
+
+def _opposite(x: Signal) -> Law | None:
+    """The law of −x."""
+    return None if x.law is None else x.law.opposite
 
 
 def _turned(x: Signal, factor: torch.Tensor) -> Kernel:
@@ -128,7 +138,7 @@ def _turned(x: Signal, factor: torch.Tensor) -> Kernel:
         return kernel
     rows = torch.nn.functional.normalize(rows, dim=-1)
     values = (kernel.values * (rows @ rows.T)).fill_diagonal_(1.0)
-    return replace(kernel, values=values)
+    return Kernel(kernel.grid, values)
 
 
 def _negative(step: Step) -> Signal:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.laws import Function, moments_through
 from onesigma.model.prediction.rules.linear import grid_sites
-from onesigma.model.prediction.signal import Average, Signal, axis_role
+from onesigma.model.prediction.signal import Average, Signal, axis_role, identity
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
@@ -178,8 +178,13 @@ def _mean(step: Step) -> Signal:
     made = mean_over(x.plain, axes, keepdim=keepdim)
     if axes != (x.base_mean.dim() - 1,) or axis_role(x.sites, -1, num_positions=x.kernel.num_positions) != "feature":
         return made
+    lift = torch.zeros(()) if x.lift is None else x.lift.mean(-1, keepdim=keepdim)
+    # A sample that is larger than others is so in all of its features.
+    var = torch.maximum(made.base_var, lift.square()) if x.seen else made.base_var + lift.square()
+    made = replace(made, base_var=var)
     mean, std = float(made.mean.mean()), math.sqrt(max(float(made.var.mean()), 0.0))
-    return replace(made, average=Average(x.key, x.function or (lambda v: v), x.shape[-1], mean, std))
+    average = Average(x.key, x.function or identity, x.shape[-1], mean, std, float(lift.mean()))
+    return replace(made, average=average)
 
 
 def _sum(step: Step) -> Signal:

@@ -7,17 +7,16 @@ import torch
 import torch.nn.functional as F
 
 from onesigma.model.prediction.kernel import Kernel
-from onesigma.model.prediction.laws import Function, moments_through
+from onesigma.model.prediction.laws import Function, correlation_series, moments_through
+from onesigma.model.prediction.rules.steps import Moments, Steps, product_correlation
 from onesigma.model.prediction.signal import Known, Signal, axis_role
 from onesigma.model.prediction.step import Rule, Step
 from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["RECURRENT"]
 
-Moments = tuple[torch.Tensor, torch.Tensor]
-# What a step keeps: h, then c where there is one; and the share of it that the next step takes over.
-_State = tuple[Moments, ...]
-_Cell = Callable[[Moments, _State, Sequence[torch.Tensor]], tuple[_State, float]]
+_State = tuple[Moments, ...]  # what a step keeps: h, then c where there is one
+_Cell = Callable[[Moments, _State, Sequence[torch.Tensor], Steps], _State]
 
 
 def _affine(x: Moments, weight: torch.Tensor, bias: torch.Tensor) -> Moments:
@@ -36,35 +35,52 @@ def _through(function: Function, x: Moments) -> Moments:
     return moments_through(function, *x)
 
 
-def _gates(x: Moments, state: Moments, weights: Sequence[torch.Tensor], count: int) -> list[Moments]:
-    whole = _sum(_affine(x, weights[0], weights[2]), _affine(state, weights[1], weights[3]))
-    return list(zip(*(each.chunk(count, -1) for each in whole), strict=True))
+def _gates(
+    x: Moments, state: Moments, weights: Sequence[torch.Tensor], *, count: int, steps: Steps
+) -> tuple[list[Moments], torch.Tensor]:
+    """W·x + U·h in blocks, and how they go with those of earlier steps."""
+    given, recalled = _affine(x, weights[0], weights[2]), _affine(state, weights[1], weights[3])
+    blocks = list(zip(*(each.chunk(count, -1) for each in _sum(given, recalled)), strict=True))
+    return blocks, steps.before_activation(given[1], recalled[1])
 
 
-def _lstm(x: Moments, state: _State, weights: Sequence[torch.Tensor]) -> tuple[_State, float]:
+def _lstm(x: Moments, state: _State, weights: Sequence[torch.Tensor], steps: Steps) -> _State:
     """c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c)."""
-    gates = _gates(x, state[0], weights, 4)
+    gates, alike = _gates(x, state[0], weights, count=4, steps=steps)
     write, keep, read = (_through(torch.sigmoid, gates[number]) for number in (0, 1, 3))
-    cell = _sum(_product(keep, state[1]), _product(write, _through(torch.tanh, gates[2])))
-    return (_product(read, _through(torch.tanh, cell)), cell), float(keep[0].mean())
+    new = _through(torch.tanh, gates[2])
+    written, kept = _product(write, new), _product(keep, state[1])
+    correlations = product_correlation([(write, alike), (new, alike)])
+    more, states = steps.accumulated(correlations, written=written[1], kept=keep[0], state=state[1][1])
+    cell = written[0] + kept[0], (written[1] + kept[1] + more).clamp(min=0)
+    shown = _through(torch.tanh, cell)
+    steps.done(product_correlation([(read, alike), (shown, states)]))
+    return _product(read, shown), cell
 
 
-def _gru(x: Moments, state: _State, weights: Sequence[torch.Tensor]) -> tuple[_State, float]:
+def _gru(x: Moments, state: _State, weights: Sequence[torch.Tensor], steps: Steps) -> _State:
     """n = tanh(W_n x + b + σ(r)·(U_n h + b′)), h = (1 − σ(z))·n + σ(z)·h."""
     given, recalled = _affine(x, weights[0], weights[2]), _affine(state[0], weights[1], weights[3])
     from_x, from_h = ([*zip(*(each.chunk(3, -1) for each in whole), strict=True)] for whole in (given, recalled))
     reset, keep = (_through(torch.sigmoid, _sum(from_x[number], from_h[number])) for number in (0, 1))
-    new = _through(torch.tanh, _sum(from_x[2], _product(reset, from_h[2])))
+    recall = _product(reset, from_h[2])
+    new, alike = _through(torch.tanh, _sum(from_x[2], recall)), steps.before_activation(from_x[2][1], recall[1])
     written, kept = _product((1 - keep[0], keep[1]), new), _product(keep, state[0])
+    correlations = product_correlation([((1 - keep[0], keep[1]), alike), (new, alike)])
+    more, states = steps.accumulated(correlations, written=written[1], kept=keep[0], state=state[0][1])
+    steps.done(states)
     mean, var = _sum(written, kept)
-    # Where more is kept, less is written.
-    return ((mean, (var - 2 * keep[1] * new[0] * state[0][0]).clamp(min=0)),), float(keep[0].mean())
+    # Where more is kept, less is written: E[n·h] of that cancels.
+    together = new[0] * state[0][0] + more / (2 * keep[0] * (1 - keep[0])).clamp(min=1e-30)
+    return ((mean, (var + more - 2 * keep[1] * together).clamp(min=0)),)
 
 
 def _plain(function: Function) -> _Cell:
-    def cell(x: Moments, state: _State, weights: Sequence[torch.Tensor]) -> tuple[_State, float]:
-        (whole,) = _gates(x, state[0], weights, 1)
-        return (_through(function, whole),), 0.0
+    def cell(x: Moments, state: _State, weights: Sequence[torch.Tensor], steps: Steps) -> _State:
+        (whole,), alike = _gates(x, state[0], weights, count=1, steps=steps)
+        series = correlation_series(function, *whole)
+        steps.done(sum((share * alike**power for power, share in enumerate(series)), torch.zeros(())))
+        return (_through(function, whole),)
 
     return cell
 
@@ -84,47 +100,49 @@ def _recurrent(cell: _Cell) -> Rule:
         inputs, sites = ((x.mean, x.var), x.sites[..., 0])
         if batch_first:
             inputs, sites = (x.mean.transpose(0, 1), x.var.transpose(0, 1)), sites.transpose(0, 1)
-        made, last, kept = _layers(step, inputs, cell)
+        line = sites[:, 0]
+        made, last, alike = _layers(step, inputs, cell, given=x.kernel.between(line[:, None], line[None, :]))
         if batch_first:
             made, sites = (made[0].transpose(0, 1), made[1].transpose(0, 1)), sites.transpose(0, 1)
-        kernel = _remembering(x, kept)
+        kernel = _remembering(x, line, alike)
         rows = sites.unsqueeze(-1).expand(made[0].shape)
         first = Signal(base_mean=made[0], base_var=made[1], sites=rows, kernel=kernel)
-        samples = torch.arange(last[0][0].shape[1]).reshape(1, -1, 1)
+        samples = torch.arange(last[0][0][0].shape[0]).reshape(1, -1, 1)
+        stacked = [[torch.stack(moment) for moment in zip(*part, strict=True)] for part in zip(*last, strict=True)]
         ends = [
             Signal(base_mean=mean, base_var=var, sites=samples.expand(mean.shape), kernel=Kernel.independent())
-            for mean, var in last
+            for mean, var in stacked
         ]
         return [first, *ends]
 
     return rule
 
 
-def _layers(step: Step, inputs: Moments, cell: _Cell) -> tuple[Moments, list[Moments], float]:
-    """The results of the last layer (T, N, F), the last states (layers, N, H), and the share that steps keep."""
+def _layers(
+    step: Step, inputs: Moments, cell: _Cell, *, given: torch.Tensor
+) -> tuple[Moments, list[_State], torch.Tensor]:
+    """Results of the last layer (T, N, F), last states of all layers, and correlations of the results' steps (T, T)."""
     weights = _weights(step)
     directions = 2 if step.arguments["7"] else 1
     ends: list[_State] = []
-    kept = 0.0
     for layer in range(int(step.arguments["4"])):
-        sides = []
+        sides, alike = [], []
         for direction in range(directions):
             number = layer * directions + direction
             order = range(len(inputs[0]))
             times = list(reversed(order)) if direction else list(order)
             state = _start(step, number)
             found: list[Moments] = [state[0]] * len(times)
+            steps = Steps(given.flip(0, 1) if direction else given)
             for time in times:
-                state, kept = cell((inputs[0][time], inputs[1][time]), state, weights[number])
+                state = cell((inputs[0][time], inputs[1][time]), state, weights[number], steps)
                 found[time] = state[0]
             ends.append(state)
+            alike.append(steps.results.flip(0, 1) if direction else steps.results)
             sides.append([torch.stack(each) for each in zip(*found, strict=True)])
         inputs = torch.cat([side[0] for side in sides], -1), torch.cat([side[1] for side in sides], -1)
-    last = [
-        (torch.stack([end[part][0] for end in ends]), torch.stack([end[part][1] for end in ends]))
-        for part in range(len(ends[0]))
-    ]
-    return inputs, last, kept
+        given = torch.stack(alike).mean(0)
+    return inputs, ends, given
 
 
 def _weights(step: Step) -> list[list[torch.Tensor]]:
@@ -147,14 +165,14 @@ def _start(step: Step, number: int) -> _State:
     return tuple((value, torch.zeros_like(value)) for value in values)
 
 
-def _remembering(x: Signal, kept: float) -> Kernel:
-    """Steps are as alike as the inputs are, or as much as a step keeps of the one before it."""
-    count = x.kernel.num_positions
+def _remembering(x: Signal, line: torch.Tensor, alike: torch.Tensor) -> Kernel:
+    """The correlations of the steps, at the positions that were the steps."""
+    count, places = x.kernel.num_positions, line % x.kernel.num_positions
     if len(x.kernel.grid) != 1 or count < 2:
         return x.kernel
-    places = torch.arange(count)
-    decay = kept ** (places[:, None] - places[None, :]).abs().float()
-    return Kernel(x.kernel.grid, torch.maximum(decay, x.kernel.dense().values))
+    values = torch.eye(count)
+    values[places[:, None], places[None, :]] = alike
+    return Kernel(x.kernel.grid, values)
 
 
 def _one_step(cell: _Cell) -> Rule:
@@ -166,7 +184,7 @@ def _one_step(cell: _Cell) -> Rule:
         weights = [step.value(name) for name in ("weight_ih", "weight_hh")]
         biases = [step.optional(name) for name in ("bias_ih", "bias_hh")]
         full = [*weights, *(torch.zeros(len(weights[0])) if bias is None else bias for bias in biases)]
-        made, _ = cell(_moments_of(step, "input"), tuple(states), full)
+        made = cell(_moments_of(step, "input"), tuple(states), full, Steps(torch.eye(1)))
         sites = rows.sites[..., :1]
         return [
             Signal(base_mean=mean, base_var=var, sites=sites.expand(mean.shape), kernel=rows.kernel)

@@ -239,6 +239,16 @@ def _assigned(step: Step) -> Signal:
     return Signal(base_mean=mean, base_var=var, sites=sites, kernel=kernel)
 
 
+def _copied(step: Step) -> Signal:
+    """x.copy_(y): y, in the shape of x."""
+    source = next((value for name, value in step.known.items() if name != "input"), None)
+    if source is None:
+        raise Unpredictable("copy of what is no tensor")
+    given, shape = _as_signal(source, next(iter(step.signals.values()))), step.shapes[0]
+    mean, var, sites = (each.expand(shape) for each in (given.base_mean, given.base_var, given.sites))
+    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=given.kernel)
+
+
 def _scattered(step: Step) -> Signal:
     """index_add, scatter and their like, on copies: what is added there is independent of what was there."""
     found = [(key, value.plain) for key, value in step.signals.items() if key != "input"]
@@ -248,7 +258,24 @@ def _scattered(step: Step) -> Signal:
     base = _as_signal(step.known["input"], given)
     mean = step.again(input=base.base_mean.clone(), **{name: given.base_mean})
     var = step.again(input=base.base_var.clone(), **{name: given.base_var})
-    return Signal(base_mean=mean, base_var=var, sites=base.sites.expand(mean.shape), kernel=base.kernel)
+    kernel = _of_rows(base, given, places=step.again(input=torch.zeros_like(base.sites), **{name: given.sites + 1}))
+    return Signal(base_mean=mean, base_var=var, sites=base.sites.expand(mean.shape), kernel=kernel)
+
+
+def _of_rows(base: Signal, given: Signal, *, places: torch.Tensor) -> Kernel:
+    """Where rows came back to the positions that they are of: two rows go together if both came.
+
+    With a share h of the rows, that is h² of all pairs, and h of each row with itself.
+    """
+    hit = places > 0
+    if given.kernel.num_positions < 2 or not torch.equal(places[hit] - 1, base.sites.expand(places.shape)[hit]):
+        return base.kernel
+    share, size = float(hit.float().mean()), float(given.base_var.mean()) if given.base_var.numel() else 0.0
+    alone = Kernel.independent(*given.kernel.grid)
+    parts = [(given.kernel, share**2 * size), (alone, share * (1 - share) * size)]
+    if base.kernel.num_positions == given.kernel.num_positions:
+        parts.append((base.kernel, float(base.base_var.mean())))
+    return blended(parts)
 
 
 SHAPES: Mapping[str, Rule] = {
@@ -262,5 +289,6 @@ SHAPES: Mapping[str, Rule] = {
     "where": _where,
     **dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack"), _joined),
     "__setitem__": _assigned,
+    "copy": _copied,
     **dict.fromkeys(("index_add", "scatter_add", "scatter", "index_copy", "masked_scatter"), _scattered),
 }
