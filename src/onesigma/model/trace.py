@@ -198,6 +198,8 @@ class LossRecord:
         chance_name: How that number is made, in words: "log 10", "variance of the targets".
         doubled: The same loss on the batch given twice over, as its first rows tell; None where not measured.
         in_eval: The same loss on the same batch in eval mode; None where that was not measured.
+        eval_samples: Rows that `in_eval` is from: all of the batch, or a few of a costly one where these tell, with
+            99 % confidence, that eval mode costs less than a tenth more; 0 where it was not measured.
     """
 
     name: str
@@ -206,6 +208,7 @@ class LossRecord:
     chance_name: str = ""
     doubled: float | None = None
     in_eval: float | None = None
+    eval_samples: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
