@@ -3,6 +3,7 @@
 And the models that break other tools, each named after the report of it.
 """
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import onesigma
 from onesigma.measure import contrasted
@@ -229,3 +231,30 @@ def test_opensoundscape_675_forward_called_by_hand_is_seen() -> None:
             return self.layer.forward(x)
 
     assert len(list(onesigma.measure(seeded(ByHand), X).of_kind("linear"))) == 1
+
+
+WITH_LOADERS: dict[str, Callable[[nn.Module, DataLoader], object]] = {
+    "check": lambda model, loader: onesigma.check(model, loader, loss="cross_entropy"),
+    "check of steps": lambda model, loader: onesigma.check(
+        model, loader, loss="cross_entropy", optimizer=lambda found: torch.optim.SGD(found, lr=0.1), steps=2
+    ),
+    "measure": lambda model, loader: onesigma.measure(model, loader, loss="cross_entropy"),
+    "predict": onesigma.predict,
+    "initialize_": onesigma.initialize_,
+    "repair": lambda model, loader: onesigma.repair(model, loader, loss="cross_entropy"),
+    "fold_": lambda model, loader: onesigma.norm.fold_(model.eval(), loader),
+    "calibrate_": onesigma.norm.calibrate_,
+}
+
+
+@pytest.mark.parametrize("name", WITH_LOADERS)
+@pytest.mark.filterwarnings("ignore::onesigma.OnesigmaWarning")
+def test_a_loader_that_shuffles_does_not_move_the_callers_random_numbers(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(64, 5, generator=generator), torch.randint(0, 3, (64,), generator=generator)
+    loader = DataLoader(TensorDataset(rows, labels), batch_size=16, shuffle=True)
+    model = nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes()
+    WITH_LOADERS[name](model, loader)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tobytes())

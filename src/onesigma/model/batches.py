@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from onesigma._errors import BatchError
 from onesigma._typing import Batches
+from onesigma.model.randomness import with_own_randomness
 
 __all__ = ["Batch", "first_batch", "iterate_batches", "tensors_in"]
 
@@ -51,7 +52,8 @@ def iterate_batches(batches: "Batches | Batch", *, limit: int | None = None) -> 
     * a tuple: `(inputs,)`, `(inputs, targets)`, or `(first, second, …, targets)`; inputs that are themselves a tuple
       or list are several arguments, inputs that are a mapping are keyword arguments;
     * anything else that can be iterated, a *list* too: an iterable of batches. In there a list is a batch, since that
-      is what a `DataLoader` yields. So `(x, y)` is inputs with targets, and `[x, y]` two batches without.
+      is what a `DataLoader` yields. So `(x, y)` is inputs with targets, and `[x, y]` two batches without. What a loader
+      draws at random does not move the caller's generators.
 
     Raises:
         BatchError: There is no batch, or one that no model can be fed with.
@@ -100,7 +102,7 @@ def _items(batches: Any) -> Iterable[Any]:
         raise BatchError(
             f"Batches must be tensors, tuples, mappings or an iterable of them, got {_described(batches)}."
         )
-    return batches
+    return batches if isinstance(batches, list) else with_own_randomness(batches)
 
 
 def _batch(item: Any, *, where: str) -> Batch:

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from onesigma._errors import ModelError
+from onesigma.model.randomness import random_state_preserved
 
 __all__ = ["fingerprint", "is_expanded", "preserved", "random_state_preserved"]
 
@@ -66,22 +67,6 @@ def preserved(model: nn.Module, *, parameters: bool = True) -> Iterator[None]:
         if parameters:
             stack.enter_context(_parameters_preserved(held))
         yield
-
-
-@contextmanager
-def random_state_preserved() -> Iterator[None]:
-    """While open random numbers may be drawn from the global generators; afterwards they stand where they stood."""
-    host = torch.get_rng_state()
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(host)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 def fingerprint(model: nn.Module) -> str:
