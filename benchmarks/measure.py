@@ -4,7 +4,7 @@
 
 ResNet-50 and GPT-2 small from their configs, random weights. CPU time of all threads, medians, in turn. Memory is the
 peak of a process of its own, over that of the plain pass. `check` of a model whose batch norms have tracked something,
-as after a plain pass, compares both modes and so makes a whole pass in eval mode; `new` is the same model before.
+as after a plain pass, compares both modes as well, on a few rows where these settle it; `new` is the same model before.
 """
 
 import json

@@ -226,7 +226,8 @@ def reads_a_constant(record: Record) -> bool:
 
     Example:
         >>> from onesigma.model.trace import Signal
-        >>> reads_a_constant(Record(index=0, op="linear", kind="linear", input=Signal(sample_std=0.0)))
+        >>> constant = Signal(count=8, mean=1.0, std=0.0, rms=1.0, sample_std=0.0)
+        >>> reads_a_constant(Record(index=0, op="linear", kind="linear", input=constant))
         True
     """
     return record.input is not None and record.input.sample_std == 0

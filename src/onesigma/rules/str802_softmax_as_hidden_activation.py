@@ -63,9 +63,9 @@ def check(trace: Trace, limits: Limits) -> Iterator[Finding]:
 
 def _mixes(linear: Record, softmax: Record) -> bool:
     """It sums over the axis that the softmax has normalized; talking heads sum over another one, that of the heads."""
-    axis = int(softmax.attributes.get("dim", -1))
-    size = softmax.shape[axis] if -len(softmax.shape) <= axis < len(softmax.shape) else 0
-    return not size or linear.fan_in % size == 0
+    axis = int(softmax.attributes.get("dim", -1)) % max(len(softmax.shape), 1)
+    others = [size for place, size in enumerate(softmax.shape) if place not in (0, axis)]
+    return linear.fan_in not in others or linear.fan_in % softmax.shape[axis] == 0
 
 
 RULE = Rule(
