@@ -1,7 +1,6 @@
 """Apply a map to the rows of an array, block by block in the cache, by several threads."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import numba
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesigma.numbers.tensors import num_threads
+from onesigma.numbers.threads import shared_out
 
 __all__ = ["RowMap", "any_infinity", "fits_compiled", "has_infinity", "map_blocks", "standardize_compiled"]
 
@@ -51,16 +51,12 @@ def any_infinity(x: Array) -> bool:
 def _any_in_threads(run: Callable[[_T], bool], tasks: list[_T], *, size: int) -> bool:
     """Run every task, several at a time where that pays; whether any returned True."""
 
-    def run_share(first: int, step: int) -> bool:
+    def run_quietly(task: _T) -> bool:
         # A thread has its own error state; that a difference overflows is the result, not news.
         with np.errstate(all="ignore"):
-            return any(run(task) for task in tasks[first::step])
+            return run(task)
 
-    threads = min(num_threads(), len(tasks)) if size >= _LARGE else 1
-    if threads < 2:
-        return run_share(0, 1)
-    with ThreadPoolExecutor(threads) as pool:
-        return any(list(pool.map(run_share, range(threads), [threads] * threads)))
+    return any(shared_out(run_quietly, tasks, threads=num_threads() if size >= _LARGE else 1))
 
 
 def _apply_wide(rows: RowMap, direction: Direction, *, x: Array, out: Array) -> bool:

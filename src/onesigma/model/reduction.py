@@ -1,7 +1,6 @@
 """Tensors to rows of numbers, on whatever device they are: compiled loops on the CPU, tensor operations elsewhere."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 
 from onesigma.model.kernel import bin_counts, row_sums
+from onesigma.numbers.threads import shared_out
 
 __all__ = ["as_rows", "histogram_edges", "histogram_of", "real_values", "reduced", "reduced_and_counted", "wide_dtype"]
 
@@ -19,6 +19,9 @@ _MAX_HISTOGRAM = 1 << 16
 _PIECE = 1 << 20
 # Columns that stay together however many rows there are: memory is read in stretches.
 _LEAST_WIDTH = 512
+# Pieces from which other threads help. Torch's own stay awake for a while after each operation, and where they hold
+# every core, a thread that has to start beside them costs more than a few milliseconds of work would save.
+_SHARED = 16
 _COMPILED = (torch.float32, torch.float64)
 
 
@@ -95,11 +98,8 @@ def _sums(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.Te
         return sums(0, num_columns)
     starts = range(0, num_columns, width)
     ends = [min(start + width, num_columns) for start in starts]
-    if on_host and torch.get_num_threads() > 1:
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            table = torch.stack(list(pool.map(sums, starts, ends)))
-    else:
-        table = torch.stack(list(map(sums, starts, ends)))
+    threads = torch.get_num_threads() if on_host and len(starts) >= _SHARED else 1
+    table = torch.stack(shared_out(lambda piece: sums(*piece), list(zip(starts, ends, strict=True)), threads=threads))
     widths = torch.tensor(ends, dtype=table.dtype, device=table.device).diff(prepend=table.new_zeros(1))
     if not on_host:
         return _joined(table, widths=widths, num_rows=num_rows)  # type: ignore[no-any-return]

@@ -1,7 +1,6 @@
 """Masked normalization on the CPU by compiled loops: two reads forward, two backward, and no tensor in between."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from onesigma.numbers import masked, masked_rows
 from onesigma.numbers.kernel import Array
+from onesigma.numbers.threads import shared_out
 
 __all__ = ["CompiledMaskedNormalize", "is_for_compiled_loops", "moments_of", "shared"]
 
@@ -33,11 +33,8 @@ def is_for_compiled_loops(x: Tensor) -> bool:
 def shared(work: Callable[[slice], _T], x: Tensor) -> list[_T]:
     """The work on shares of the batch, on as many threads as torch uses where that pays."""
     threads = max(1, min(torch.get_num_threads(), len(x), x.numel() // _SHARE))
-    if threads == 1:
-        return [work(slice(None))]
     ends = [len(x) * share // threads for share in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, map(slice, ends[:-1], ends[1:])))
+    return shared_out(work, list(map(slice, ends[:-1], ends[1:])), threads=threads)
 
 
 def moments_of(x: Tensor, loops: Any, *masks: Array) -> tuple[int, Array, Array]:

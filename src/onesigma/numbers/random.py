@@ -8,7 +8,6 @@ Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", ht
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from onesigma.numbers import random_tensor as by_tensor
 from onesigma.numbers.blocks import Rows, pieces, rectangles, rows_of
 from onesigma.numbers.distributions import CELLS, Distribution, Normal, Plan, TruncatedNormal, Uniform
 from onesigma.numbers.keys import canonical_name, key_of, keys_of
+from onesigma.numbers.threads import shared_out
 
 __all__ = [
     "Distribution",
@@ -120,13 +120,7 @@ def _draw_box(out: Tensor, rows: Rows, plan: Plan, *, key: int, threads: int | N
         _draw_rows(table[where, columns], part, plan, key=key)
 
     todo = list(pieces(rows, limit=_PIECE))
-    num_threads = min(threads or torch.get_num_threads(), len(todo))
-    if num_threads > 1 and out.device.type == "cpu":
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(draw_piece, todo))
-    else:
-        for piece in todo:
-            draw_piece(piece)
+    shared_out(draw_piece, todo, threads=threads or torch.get_num_threads() if out.device.type == "cpu" else 1)
 
 
 def _draw_rows(out: Tensor, rows: Rows, plan: Plan, *, key: int) -> None:

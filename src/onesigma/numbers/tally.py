@@ -1,7 +1,6 @@
 """Exact sums of many columns at once, as arrays of digits: what the compiled loops add to, and threads merge."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -16,6 +15,7 @@ from onesigma.numbers.lanes import Lanes, empty, new_lanes, settle
 from onesigma.numbers.scans import beside, clean, scan_doubles
 from onesigma.numbers.sweep import sweep
 from onesigma.numbers.tensors import num_threads
+from onesigma.numbers.threads import shared_out
 
 __all__ = ["Layout", "Tally"]
 
@@ -98,12 +98,7 @@ class Tally:
         values = sum(table.size for table in tables)
         threads = num_threads() if values >= 2 * _LEAST else 1
         jobs = list(_jobs(tally, tables, max(_LEAST, min(_PIECE, values // (2 * threads)))))
-        if threads == 1 or len(jobs) == 1:
-            for job in jobs:
-                job()
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda job: job(), jobs))
+        shared_out(lambda job: job(), jobs, threads=threads)
         return tally
 
     def __getitem__(self, columns: slice) -> Self:
