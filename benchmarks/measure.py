@@ -2,9 +2,10 @@
 
     python -m benchmarks measure
 
-ResNet-50 and GPT-2 small from their configs, random weights. CPU time of all threads, medians, in turn. Memory is the
-peak of a process of its own, over that of the plain pass. `check` of a model whose batch norms have tracked something,
-as after a plain pass, compares both modes as well, on a few rows where these settle it; `new` is the same model before.
+ResNet-50 and GPT-2 small from their configs, random weights. Seconds on the clock, medians, in turn: threads of torch
+stay awake after each operation, so that CPU time would count cores that only wait. Memory is the peak of a process of
+its own, over that of the plain pass. `check` of a model whose batch norms have tracked something, as after a plain
+pass, compares both modes as well, on a few rows where these settle it; `new` is the same model before.
 """
 
 import json
@@ -101,10 +102,10 @@ def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(REPEATS + 1):
         for name, call in calls.items():
-            start = time.process_time()
+            start = time.perf_counter()
             call()
             if repeat:
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
