@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from onesigma.model import reduction
 from onesigma.model.signals import Ledger, Moments, sample_axis
+from onesigma.numbers.threads import shared_out
 
 
 def signal(tensor, *, num_samples=0, histogram=False):
@@ -66,29 +67,46 @@ def test_every_number_is_that_of_its_formula(tensor, axis, piece, monkeypatch):
     check(tensor, signal(tensor, num_samples=8), axis=axis)
 
 
+@pytest.fixture
+def threads_used(monkeypatch):
+    """Cuts tensors into so many pieces that threads share them, and lists how many threads each reduction was given."""
+    used, before = [], torch.get_num_threads()
+
+    def watched(work, tasks, *, threads):
+        used.append(min(threads, len(tasks)))
+        return shared_out(work, tasks, threads=threads)
+
+    monkeypatch.setattr(reduction, "_PIECE", 1 << 16)
+    monkeypatch.setattr(reduction, "shared_out", watched)
+    yield used
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize(
     "tensor",
     [torch.randn(8, 700, 400), torch.randn(400, 8, 700).transpose(0, 1), torch.randn(8, 200_000).half()],
     ids=["in one stretch", "strided", "half"],
 )
-def test_pieces_of_a_large_tensor_add_up_to_the_whole(tensor, num_threads):
-    before = torch.get_num_threads()
+def test_pieces_of_a_large_tensor_add_up_to_the_whole(tensor, num_threads, threads_used):
     torch.set_num_threads(num_threads)
-    try:
-        check(tensor, signal(tensor, num_samples=8), axis=0)
-    finally:
-        torch.set_num_threads(before)
+    check(tensor, signal(tensor, num_samples=8), axis=0)
+    assert threads_used == [num_threads]
 
 
-def test_numbers_do_not_depend_on_threads():
-    tensor, before = torch.randn(8, 300_000), torch.get_num_threads()
-    found = []
-    for num_threads in (1, 2):
+def test_numbers_do_not_depend_on_threads(threads_used):
+    tensor, found = torch.randn(8, 300_000), []
+    for num_threads in (1, 2, 3):
         torch.set_num_threads(num_threads)
-        found.append(signal(tensor, num_samples=8))
-    torch.set_num_threads(before)
-    assert found[0] == found[1]
+        found.append(signal(tensor, num_samples=8, histogram=True))
+    assert found[0] == found[1] == found[2]
+    assert threads_used == [1, 2, 3]
+
+
+def test_a_tensor_of_few_pieces_starts_no_thread(threads_used):
+    torch.set_num_threads(2)
+    signal(torch.randn(8, 8192 * (reduction._SHARED - 1)), num_samples=8)
+    assert threads_used == [1]
 
 
 def test_a_constant_has_a_std_of_exactly_zero():
