@@ -106,7 +106,7 @@ def test_numbers_do_not_depend_on_threads(threads_used):
 def test_a_tensor_of_few_pieces_starts_no_thread(threads_used):
     torch.set_num_threads(2)
     signal(torch.randn(8, 8192 * (reduction._SHARED - 1)), num_samples=8)
-    assert threads_used == [1]
+    assert max(threads_used, default=1) == 1
 
 
 def test_a_constant_has_a_std_of_exactly_zero():

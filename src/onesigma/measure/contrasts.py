@@ -1,6 +1,7 @@
 """The same batch under other circumstances: in eval mode, twice over, and its last row among other rows."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -25,6 +26,7 @@ __all__ = ["contrasted", "measure_contrasted"]
 _MOST_ROWS = 8
 _SHARE = 8  # one part in so many of the batch: these passes cost little beside the one that is measured
 _ABOVE_A_MEAN, _BELOW_A_SUM, _NOTHING = 1.1, 1.95, 1e-3
+_ROUNDING = 1e-5
 _LOGARITHMIC = 0.8  # a logarithm adds ln(3/2) after ln 2, 0.58 of it; a sum and some fixed term add the same again
 # Half of a float's digits: another company of rows may change the order of sums, and so the last bits.
 _DIGITS = 0.5
@@ -68,25 +70,48 @@ def contrasted(
     parts = _companies(batch.owned_by(target))
     if parts is None:
         return replace(trace, loss=record)
-    calls = LossCall()
-    output = _tried(lambda: _run(target, parts[0], watched_by=calls), target)
-    if output is None:
-        return replace(trace, loss=record)
+    coupling, growth = _compared(target, parts, criterion=criterion if record is not None else None, seen=last)
     if record is not None:
-        growth = _tried(lambda: _growth(target, parts[0], output, criterion=criterion, calls=calls), target)
         record = replace(record, doubled=None if growth is None else record.value * growth)
-    coupling = _coupling_of(target, parts, output, seen=last)
     if coupling and _compares_rows(trace, batch.num_samples):
         coupling = trace.coupling
     return replace(trace, loss=record, coupling=coupling)
 
 
-def _coupling_of(model: nn.Module, parts: tuple[Batch, Batch], output: Any, *, seen: Sequence[LastRow]) -> float | None:
-    """How much a row depends on those beside it; None if unknown."""
+def _compared(
+    model: nn.Module, parts: Sequence[Batch], *, criterion: Criterion | None, seen: Sequence[LastRow]
+) -> tuple[float | None, float | None]:
+    """How much the last row depends on those beside it, and the growth of the loss; None where unknown.
+
+    The row comes alone first, which costs least. What takes no row alone, or says another thing of it, is run with
+    company; only what two companies say is held against the model.
+    """
+    rows, growth, is_open, output = list(seen), None, criterion is not None, None
+    for part in parts[:-1]:
+        calls = LossCall()
+        output = _tried(partial(_run, model, part, watched_by=calls), model)
+        if output is None:
+            continue
+        if criterion is not None and is_open:
+            growth = _tried(partial(_growth, model, part, output, criterion=criterion, calls=calls), model)
+            if part.num_samples == 1 and not _is_plain(growth):
+                growth = None  # As of what compares rows, which one row alone does not show.
+            is_open = growth is None and part.num_samples == 1
+        row = last_row(output, num_rows=part.num_samples)
+        if not is_open and any(_alike(row, other) for other in rows):
+            return 0.0, growth  # Neither the mode nor the company has moved it.
+        rows.append(row)
+    return None if output is None else _coupling_of(model, parts[1:], output), growth
+
+
+def _is_plain(growth: float | None) -> bool:
+    """That of a mean or of a sum to the last digits: a fixed term beside it can be large next to one row."""
+    return growth is not None and min(abs(growth - 1), abs(growth - 2)) < _ROUNDING
+
+
+def _coupling_of(model: nn.Module, parts: Sequence[Batch], output: Any) -> float | None:
+    """How much a row depends on those beside it, after what it became in the first part; None if unknown."""
     part, other = parts
-    last = last_row(output, num_rows=part.num_samples)
-    if any(_alike(last, row) for row in seen):
-        return 0.0  # Neither the mode nor the company has moved it.
     there = _tried(lambda: _run(model, other), model)
     coupling = None if there is None else _coupling(output, there, rows=part.num_samples)
     if coupling:
@@ -118,7 +143,8 @@ def _compares_rows(trace: Trace, num_samples: int) -> bool:
 def _tried(attempt: Callable[[], Any], model: nn.Module) -> Any:
     """What `attempt` returns in eval mode; None where it raises: a model that takes a batch need not take a part."""
     try:
-        with preserved(model), torch.no_grad():
+        with preserved(model), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of what the user's batch has none of, as a spread over one row.
             return attempt() if not model.training else _in_eval(attempt, model)
     except Exception:
         return None
@@ -135,18 +161,18 @@ def _run(model: nn.Module, part: Batch, *, watched_by: AbstractContextManager[An
         return model(*part.args, **part.kwargs)
 
 
-def _companies(batch: Batch) -> tuple[Batch, Batch] | None:
-    """The last row after the first ones, and after those before it; None where some tensor is not made of rows.
+def _companies(batch: Batch) -> Sequence[Batch] | None:
+    """The last row alone, after the first ones, and after those before it; None where some tensor is not made of rows.
 
-    The first comes first: it is held against the whole batch, in which what looks back a few rows sees the same as
-    in the second.
+    The first come before the neighbors: they are held against the whole batch, in which what looks back a few rows sees
+    the same as in those.
     """
     num = batch.num_samples
     size = min(_MOST_ROWS, max(2, num // _SHARE), (num + 1) // 2)
     tensors = list(tensors_in((batch.args, batch.kwargs, batch.targets)))
     if size < 2 or any(tensor.dim() and tensor.shape[0] != num for tensor in tensors):
         return None
-    return rows_of(batch, [*range(size - 1), num - 1]), rows_of(batch, list(range(num - size, num)))
+    return [rows_of(batch, rows) for rows in ([num - 1], [*range(size - 1), num - 1], [*range(num - size, num)])]
 
 
 def _coupling(one: Any, other: Any, *, rows: int) -> float | None:
@@ -183,7 +209,9 @@ def _growth(model: nn.Module, part: Batch, output: Any, *, criterion: Criterion,
     if not float(value):
         return None
     growth = of_rows([*rows, *rows]) / float(value)
-    if growth > _ABOVE_A_MEAN and _is_nothing_alone(of_rows, share=float(value) / len(rows)):
+    if not math.isfinite(growth):
+        return None
+    if growth > _ABOVE_A_MEAN and len(rows) > 1 and _is_nothing_alone(of_rows, share=float(value) / len(rows)):
         return None
     if _ABOVE_A_MEAN < growth < _BELOW_A_SUM:
         # Rivals: twins add a logarithm to a contrastive loss, so a third copy adds less than the second did.

@@ -93,13 +93,31 @@ def row_sums(rows: Array, begin: int, end: int, sample: Array, step: int) -> Arr
 @compiled
 def bin_counts(values: Array, low: float, high: float, num_bins: int) -> Array:
     """Values per bin, of equal bins from `low` to `high`; what is not finite is in none."""
-    counts = np.zeros(num_bins)
-    scale = num_bins / (high - low)
-    for i in range(values.shape[0]):
-        place = (np.float64(values[i]) - low) * scale
-        if np.isfinite(place):
-            counts[min(max(int(place), 0), num_bins - 1)] += 1.0
-    return counts
+    counts = np.zeros((4, num_bins), dtype=np.int64)  # four, so that equal values need not wait for one another
+    bins = np.empty(_WIDTH, dtype=np.int64)
+    scale, last = num_bins / (high - low), num_bins - 1.0
+    num_above = num_other = 0
+    for start in range(0, values.shape[0], _WIDTH):
+        width = min(_WIDTH, values.shape[0] - start)
+        part = values[start : start + width]
+        for j in range(width):
+            value = np.float64(part[j])
+            place = (value - low) * scale
+            place = place if place > 0.0 else 0.0
+            bins[j] = np.int64(np.int32(place if place < last else last))
+            num_above += value == np.inf
+            num_other += not value > -np.inf
+        whole = width - width % 4
+        for j in range(0, whole, 4):
+            counts[0, bins[j]] += 1
+            counts[1, bins[j + 1]] += 1
+            counts[2, bins[j + 2]] += 1
+            counts[3, bins[j + 3]] += 1
+        for j in range(whole, width):
+            counts[0, bins[j]] += 1
+    counts[0, 0] -= num_other
+    counts[0, num_bins - 1] -= num_above
+    return counts.sum(0).astype(np.float64)
 
 
 @compiled

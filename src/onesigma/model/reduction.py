@@ -19,8 +19,9 @@ _MAX_HISTOGRAM = 1 << 16
 _PIECE = 1 << 20
 # Columns that stay together however many rows there are: memory is read in stretches.
 _LEAST_WIDTH = 512
-# Pieces from which other threads help. Torch's own stay awake for a while after each operation, and where they hold
-# every core, a thread that has to start beside them costs more than a few milliseconds of work would save.
+# Pieces from which other threads help, and before which compiled loops take all at once. Torch's own threads stay awake
+# for a while after each operation, and where they hold every core, a thread that has to start beside them costs more
+# than a few milliseconds of work would save.
 _SHARED = 16
 _COMPILED = (torch.float32, torch.float64)
 
@@ -94,7 +95,7 @@ def _sums(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.Te
     num_rows, num_columns = rows.shape
     width = max(_LEAST_WIDTH, (_PIECE if on_host else _PIECE << 5) // num_rows)
     sums = partial(_host_sums, rows, sample=sample) if on_host else partial(_device_sums, rows)
-    if num_columns <= width:
+    if num_columns <= width or (rows.numel() < _SHARED * _PIECE and on_host and _is_compiled(rows)):
         return sums(0, num_columns)
     starts = range(0, num_columns, width)
     ends = [min(start + width, num_columns) for start in starts]
