@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -10,7 +10,19 @@ import torch
 from onesigma.model.kernel import bin_counts, row_sums
 from onesigma.numbers.threads import shared_out
 
-__all__ = ["as_rows", "histogram_edges", "histogram_of", "real_values", "reduced", "reduced_and_counted", "wide_dtype"]
+__all__ = [
+    "Row",
+    "as_rows",
+    "histogram_edges",
+    "histogram_of",
+    "real_values",
+    "reduced",
+    "reduced_and_counted",
+    "wide_dtype",
+]
+
+Row: TypeAlias = torch.Tensor | np.ndarray
+"""Numbers of one tensor: on its device, or of NumPy, which is quicker with a few numbers, where that is the CPU."""
 
 _BINS = 64
 # Of so many values the share in a bin is known to 0.002 (one standard error at most), finer than a bar is drawn.
@@ -60,7 +72,7 @@ def _as_any_rows(values: torch.Tensor) -> torch.Tensor:
     return values.reshape(next((rows for rows in (64, 32, 16, 8, 4, 3, 2) if size % rows == 0), 1), -1)
 
 
-def reduced(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.Tensor:
+def reduced(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> Row:
     """(nonfinite, mean, squares, within, between, minimum, maximum) of samples by features; see `Moments`."""
     if rows.device.type != "cpu":
         # To look at a number would mean to wait for the device, so the careful way is always taken.
@@ -70,16 +82,17 @@ def reduced(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.
     return row if math.isfinite(row[2]) else _filled_sums(rows)
 
 
-def reduced_and_counted(rows: torch.Tensor) -> torch.Tensor:
+def reduced_and_counted(rows: torch.Tensor) -> Row:
     """`reduced`, then `histogram_of`; where values are few among many, they are taken while the sums read them all."""
     step = _step(rows.numel())
-    is_taken = step > 1 and rows.device.type == "cpu" and _is_compiled(rows)
-    sample = rows.new_empty(-(-rows.numel() // step)) if is_taken else None
+    on_host = rows.device.type == "cpu"
+    sample = rows.new_empty(-(-rows.numel() // step)) if step > 1 and on_host and _is_compiled(rows) else None
     row = reduced(rows, sample=sample)
-    return torch.cat([row, histogram_of(rows if sample is None else sample, low=row[5], high=row[6])])
+    counts: Any = histogram_of(rows if sample is None else sample, low=row[5], high=row[6])
+    return torch.cat([row, counts]) if isinstance(row, torch.Tensor) else np.concatenate([row, counts])
 
 
-def _filled_sums(rows: torch.Tensor) -> torch.Tensor:
+def _filled_sums(rows: torch.Tensor) -> Row:
     """Sums with the finite mean in place of whatever is not finite, which leaves mean and squares as they are."""
     finite = rows.isfinite()
     count = finite.sum()
@@ -89,23 +102,23 @@ def _filled_sums(rows: torch.Tensor) -> torch.Tensor:
     return row
 
 
-def _sums(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> torch.Tensor:
+def _sums(rows: torch.Tensor, *, sample: torch.Tensor | None = None) -> Row:
     """Sums of pieces of columns, joined; the pieces are the same for any number of threads, so the numbers are, too."""
     on_host = rows.device.type == "cpu"
     num_rows, num_columns = rows.shape
     width = max(_LEAST_WIDTH, (_PIECE if on_host else _PIECE << 5) // num_rows)
-    sums = partial(_host_sums, rows, sample=sample) if on_host else partial(_device_sums, rows)
+    sums: Any = partial(_host_sums, rows, sample=sample) if on_host else partial(_device_sums, rows)
     if num_columns <= width or (rows.numel() < _SHARED * _PIECE and on_host and _is_compiled(rows)):
-        return sums(0, num_columns)
+        return sums(0, num_columns)  # type: ignore[no-any-return]
     starts = range(0, num_columns, width)
     ends = [min(start + width, num_columns) for start in starts]
     threads = torch.get_num_threads() if on_host and len(starts) >= _SHARED else 1
-    table = torch.stack(shared_out(lambda piece: sums(*piece), list(zip(starts, ends, strict=True)), threads=threads))
-    widths = torch.tensor(ends, dtype=table.dtype, device=table.device).diff(prepend=table.new_zeros(1))
+    table = shared_out(lambda piece: sums(*piece), list(zip(starts, ends, strict=True)), threads=threads)
     if not on_host:
-        return _joined(table, widths=widths, num_rows=num_rows)  # type: ignore[no-any-return]
-    with np.errstate(all="ignore"):  # NumPy is quicker with a few numbers, and warns of infinity.
-        return torch.from_numpy(_joined(table.numpy(), widths=widths.numpy(), num_rows=num_rows))
+        widths = torch.tensor(ends, dtype=table[0].dtype, device=rows.device)
+        return _joined(torch.stack(table), widths=widths.diff(prepend=widths.new_zeros(1)), num_rows=num_rows)
+    with np.errstate(all="ignore"):  # NumPy warns of infinity.
+        return _joined(np.stack(table), widths=np.diff(ends, prepend=0), num_rows=num_rows)
 
 
 def _is_compiled(rows: torch.Tensor) -> bool:
@@ -114,7 +127,7 @@ def _is_compiled(rows: torch.Tensor) -> bool:
 
 def _host_sums(
     rows: torch.Tensor, begin: int = 0, end: int | None = None, *, sample: torch.Tensor | None = None
-) -> torch.Tensor:
+) -> np.ndarray:
     """Sums of these columns; what of them belongs into the sample is put there."""
     end = rows.shape[1] if end is None else end
     if not _is_compiled(rows):
@@ -123,8 +136,8 @@ def _host_sums(
         begin, end = 0, end - begin
     values = rows.numpy()
     if sample is None:
-        return torch.from_numpy(row_sums(values, begin, end, values[0, :0], 0))
-    return torch.from_numpy(row_sums(values, begin, end, sample.numpy(), _step(values.size)))
+        return row_sums(values, begin, end, values[0, :0], 0)
+    return row_sums(values, begin, end, sample.numpy(), _step(values.size))
 
 
 def _device_sums(rows: torch.Tensor, begin: int = 0, end: int | None = None) -> torch.Tensor:
@@ -140,7 +153,7 @@ def _device_sums(rows: torch.Tensor, begin: int = 0, end: int | None = None) -> 
     return torch.stack([torch.zeros_like(mean), mean, squares, within, between, rows.amin(), rows.amax()])
 
 
-def _joined(table: Any, *, widths: Any, num_rows: int) -> Any:
+def _joined(table: Row, *, widths: Any, num_rows: int) -> Row:
     """The sums of pieces that lie side by side, one piece a row; tensors or arrays."""
     mean = table[:, 1] @ widths / widths.sum()
     spread = num_rows * ((table[:, 1] - mean) ** 2 @ widths)
@@ -160,12 +173,12 @@ def _step(size: int) -> int:
     return -(-size // _MAX_HISTOGRAM)
 
 
-def histogram_of(rows: torch.Tensor, *, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+def histogram_of(rows: torch.Tensor, *, low: Any, high: Any) -> Row:
     """Counts in equal bins from `low` to `high`; of every k-th value where there are very many."""
     sample = rows.reshape(-1)[:: _step(rows.numel())]
     if rows.device.type == "cpu":
         sample = sample if sample.dtype in (torch.float32, torch.float64) else sample.float()
-        return torch.from_numpy(bin_counts(sample.numpy(), *histogram_edges(float(low), float(high)), _BINS))
+        return bin_counts(sample.numpy(), *histogram_edges(float(low), float(high)), _BINS)
     width = torch.where(high > low, high - low, torch.ones_like(low))
     start = torch.where(high > low, low, low - 0.5)
     finite = sample.isfinite()

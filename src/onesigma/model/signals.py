@@ -1,12 +1,14 @@
 """Scale of tensors, reduced where they live: one row of numbers each, all copied to the host at once."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from onesigma.model.reduction import (
+    Row,
     as_rows,
     histogram_edges,
     real_values,
@@ -124,7 +126,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._pending: list[torch.Tensor] = []
+        self._pending: list[Row] = []
         self._sizes: list[tuple[int, int]] = []
         self._rows: list[np.ndarray] = []
 
@@ -136,23 +138,20 @@ class Ledger:
             axis = sample_axis(values, num_samples=num_samples)
             rows = as_rows(values, axis=axis)
             reduce = reduced_and_counted if histogram else reduced
-            row = reduce(rows) if rows.numel() else torch.zeros(7, dtype=torch.float64)
+            row = reduce(rows) if rows.numel() else np.zeros(7)
         return self.note(row, numel=values.numel(), num_samples=0 if axis is None else rows.shape[0])
 
-    def note(self, row: torch.Tensor, *, numel: int = 0, num_samples: int = 0) -> int:
+    def note(self, row: Row, *, numel: int = 0, num_samples: int = 0) -> int:
         """Keep a vector of numbers as it is; `row` reads it back."""
-        self._pending.append(row.detach().reshape(-1))
+        self._pending.append(row.detach().reshape(-1) if isinstance(row, torch.Tensor) else row)
         self._sizes.append((numel, num_samples))
         return len(self._pending) - 1
 
     def collect(self) -> None:
         """Copy all numbers to the host at once; nothing can be added afterwards."""
-        if not self._pending:
-            return
-        device, lengths = self._pending[0].device, [len(row) for row in self._pending]
-        wide = wide_dtype(device)
-        flat = torch.cat([row.to(device=device, dtype=wide) for row in self._pending]).cpu()
-        self._rows = np.split(flat.double().numpy(), np.cumsum(lengths)[:-1])
+        away = [row for row in self._pending if isinstance(row, torch.Tensor)]
+        parts = iter(_fetched(away) if away else ())
+        self._rows = [next(parts) if isinstance(row, torch.Tensor) else row for row in self._pending]
         self._pending.clear()
 
     def row(self, slot: int) -> np.ndarray:
@@ -182,3 +181,10 @@ class Ledger:
             counts=tuple(map(int, row[7:])),
             edges=histogram_edges(low, high) if len(row) > 7 else (0.0, 0.0),
         )
+
+
+def _fetched(rows: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Copies on the host, made in one go from one device."""
+    device = rows[0].device
+    flat = torch.cat([row.to(device=device, dtype=wide_dtype(device)) for row in rows]).cpu()
+    return np.split(flat.double().numpy(), np.cumsum([len(row) for row in rows])[:-1])
