@@ -121,6 +121,28 @@ def test_a_plain_loss_is_doubled_without_the_model_and_equal_rows_need_no_other_
     assert trace.loss.doubled / trace.loss.value == pytest.approx(2, rel=1e-5)
 
 
+class OfTokens(nn.Module):
+    """Hands its loss a table of all tokens, of which the first costs far more than the others."""
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([100.0] + [0.0] * 6)[:, None])
+        self.reduction = reduction
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = x[:, None, :] + self.bias * torch.arange(x.shape[1])
+        tokens = labels[:, None].expand(-1, 7).reshape(-1)
+        return {"loss": F.cross_entropy(logits.flatten(0, 1), tokens, reduction=self.reduction), "logits": logits}
+
+
+@pytest.mark.parametrize(("reduction", "growth"), [("mean", 1), ("sum", 2)])
+def test_a_loss_over_the_tokens_of_rows_is_doubled_row_by_row(reduction: str, growth: int) -> None:
+    found = seen(OfTokens(reduction), {"x": X, "labels": Y}, None).loss
+    assert found is not None
+    assert found.doubled is not None
+    assert found.doubled / found.value == pytest.approx(growth, rel=1e-5)
+
+
 class LooksBack(nn.Module):
     """Reads the two rows before, as a convolution does for which the batch stands in the place of time."""
 

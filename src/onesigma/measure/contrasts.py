@@ -203,7 +203,7 @@ def _growth(model: nn.Module, part: Batch, output: Any, *, criterion: Criterion,
         if criterion.loss is not None:
             outputs = mapped(output, lambda tensor: tensor[chosen] if _is_rows(tensor, part) else tensor)
             return float(criterion.value(outputs, some.targets))
-        found = calls.of_rows(chosen, value=value)
+        found = calls.of_rows(chosen, num_rows=part.num_samples, value=value)
         return float(criterion.value(model(*some.args, **some.kwargs), None) if found is None else found)
 
     if not float(value):

@@ -131,7 +131,7 @@ def _payments(
     before = seen.tables[places[0]]
 
     def of_rows(rows: list[int], given: torch.Tensor | None) -> float:
-        made = calls.of_rows(rows, value=value, given=given)
+        made = calls.of_rows(rows, num_rows=part.num_samples, value=value, given=given)
         return math.nan if made is None else float(made)
 
     return lambda rows: of_rows(rows, before), lambda rows: of_rows(rows, None)

@@ -78,19 +78,24 @@ class LossCall(TorchFunctionMode):
         return output
 
     def of_rows(
-        self, rows: list[int], *, value: torch.Tensor, given: torch.Tensor | None = None
+        self, rows: list[int], *, num_rows: int, value: torch.Tensor, given: torch.Tensor | None = None
     ) -> torch.Tensor | None:
         """What made `value`, of these rows; None if it was anything but one loss of inputs and targets.
 
-        With `given`, that stands in for the inputs.
+        Of a sequence model the loss mostly gets a table of all tokens, in which a row is a stretch of tokens. With
+        `given`, that stands in for the inputs.
         """
         tables = self._tables(value)
         if tables is None or self._last is None:
             return None
         if given is not None:
             tables["input"] = given.reshape(tables["input"].shape)
+        if len(tables["input"]) % num_rows:
+            return None
         function, arguments, _ = self._last
-        made: torch.Tensor = function(**{**arguments, **{name: part[rows] for name, part in tables.items()}})
+        stretches = {name: part.reshape(num_rows, -1, *part.shape[1:])[rows] for name, part in tables.items()}
+        chosen = {name: part.flatten(0, 1) for name, part in stretches.items()}
+        made: torch.Tensor = function(**{**arguments, **chosen})
         return made
 
     def input_of(self, value: torch.Tensor) -> torch.Tensor | None:
