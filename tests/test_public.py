@@ -56,6 +56,16 @@ def test_the_first_use_of_a_name_draws_no_random_number() -> None:
     assert shown == "True\n"
 
 
+def test_a_check_of_tensors_loads_nothing_that_reads_tables() -> None:
+    code = (
+        "import sys, torch, onesigma; model = torch.nn.Linear(4, 3); "
+        "onesigma.check(model, (torch.randn(8, 4), torch.randn(8, 3)), loss='mse'); "
+        "print([name for name in ('pyarrow', 'pandas', 'sklearn') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "[]\n"
+
+
 def test_a_pass_over_a_table_loads_no_torch() -> None:
     code = (
         "import sys, onesigma; from onesigma.inputs import StandardScaler; "

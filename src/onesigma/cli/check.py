@@ -26,7 +26,8 @@ from onesigma.rules import Config
 from onesigma.workflows.asked import refuse_nothing
 from onesigma.workflows.audit import History, audited
 from onesigma.workflows.check import SAMPLE_ROWS, check_table, check_weights
-from onesigma.workflows.problem import Problem, problem_from_file
+from onesigma.workflows.problem import Problem
+from onesigma.workflows.problem_files import problem_from_file
 from onesigma.workflows.repair import Repair, repair
 
 __all__ = ["check"]

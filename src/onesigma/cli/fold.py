@@ -17,7 +17,7 @@ from onesigma.cli._out import write_atomically
 from onesigma.model.edits import Edits
 from onesigma.norm.fold import fold_, save_folded
 from onesigma.workflows.check import SAMPLE_ROWS
-from onesigma.workflows.problem import problem_from_file
+from onesigma.workflows.problem_files import problem_from_file
 
 __all__ = ["fold"]
 

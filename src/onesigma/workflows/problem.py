@@ -1,16 +1,14 @@
 """A table and a target column as tensors that a model can be fed with."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
 from onesigma._errors import SourceError
-from onesigma.inputs.sources import load_table
 
-__all__ = ["Problem", "Task", "problem_from_arrays", "problem_from_file"]
+__all__ = ["Problem", "Task", "problem_from_arrays"]
 
 Task = Literal["classification", "regression", "none"]
 
@@ -81,16 +79,6 @@ class Problem:
         if self.targets is None:
             return features
         return features, self.targets if self.task == "classification" else self.targets[:, None]
-
-
-def problem_from_file(path: str | Path, *, target: str | None = None, task: Task | None = None) -> Problem:
-    """Read the numeric columns of a table, and one column of it as the target.
-
-    Raises:
-        SourceError: As `load_table` says it: no file, no such column, text, missing values, no rows.
-    """
-    names, inputs, targets = load_table(path, target=target)
-    return problem_from_arrays(inputs, targets, names=names, task=task, target=target or "", where=str(path))
 
 
 def problem_from_arrays(
