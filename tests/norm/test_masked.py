@@ -10,6 +10,7 @@ from torch.overrides import BaseTorchFunctionMode
 from onesigma._errors import BatchError, NoEffectWarning
 from onesigma.model.state import fingerprint
 from onesigma.norm import BatchNormLast, MaskedBatchNorm1d, calibrate_, freeze_, mask_, plain_
+from onesigma.norm.kernels import MaskedNormalize
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -194,3 +195,80 @@ def test_a_batch_without_a_valid_value_has_gradients_of_zero_and_counts_for_noth
         assert gradient is not None
         assert not gradient.any()
     assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(7, 3), (4, 3, 5)])
+def test_gradients_and_gradients_of_gradients_are_those_of_finite_differences(
+    shape: tuple[int, ...], affine: bool
+) -> None:
+    """Gradient penalties derive twice, which `nn.BatchNorm1d` can."""
+    x, mask = seeded(*shape).double().requires_grad_(), seeded(shape[0], *shape[2:], seed=1) > -0.5
+    norm = MaskedBatchNorm1d(3, affine=affine, track_running_stats=False).double()
+
+    def run(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(norm, dict(zip(("weight", "bias"), weights, strict=False)), (x, mask))
+
+    inputs = (x, *(seeded(3, seed=seed).double().requires_grad_() for seed in (2, 3) if affine))
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradgradcheck(run, inputs)
+
+
+def test_other_devices_take_the_gradient_of_a_gradient_too() -> None:
+    x, mask = seeded(4, 3, 5).double().requires_grad_(), (seeded(4, 1, 5, seed=1) > -0.5).double()
+    weights = [seeded(3, seed=seed).double().requires_grad_() for seed in (2, 3)]
+
+    def run(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = MaskedNormalize.apply(x, mask, *weights, 1e-5)[0]
+        return output
+
+    assert torch.autograd.gradcheck(run, (x, *weights))
+    assert torch.autograd.gradgradcheck(run, (x, *weights))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5)])
+def test_memory_with_gaps_gives_what_memory_without_gives(shape: tuple[int, ...]) -> None:
+    wide, mask = seeded(*shape, 2), seeded(shape[0], *shape[2:], 2, seed=1) > -0.5
+    views, gradient = (wide[..., 0].requires_grad_(), mask[..., 0]), seeded(*shape, 2, seed=2)[..., 1]
+    whole = (wide[..., 0].detach().contiguous().requires_grad_(), mask[..., 0].contiguous())
+    outputs = [MaskedBatchNorm1d(3)(*pair) for pair in (views, whole)]
+    assert torch.equal(*outputs)
+    found = [
+        torch.autograd.grad(output, x, gradient, create_graph=twice)[0]
+        for twice in (False, True)
+        for output, x in zip(
+            [MaskedBatchNorm1d(3)(*pair) for pair in (views, whole)], (views[0], whole[0]), strict=True
+        )
+    ]
+    assert torch.equal(*found[:2])
+    for other in found[2:]:
+        torch.testing.assert_close(other, found[0])
+
+
+def test_any_number_of_threads_gives_the_same_to_rounding() -> None:
+    """Over a million values, of which each thread takes a share."""
+    x, above = seeded(2100, 512).double(), seeded(2100, 512, seed=1).double()
+    mask, before, found = seeded(2100, seed=2) > -1, torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            norm, mine = MaskedBatchNorm1d(512).double(), x.clone().requires_grad_()
+            output = norm(mine, mask)
+            output.backward(above)
+            found.append([output, mine.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("buffers", [torch.float32, torch.float64, torch.bfloat16])
+def test_running_statistics_of_any_dtype_move_and_say_that_they_were_written(buffers: torch.dtype) -> None:
+    norm, (x, mask) = MaskedBatchNorm1d(3), padded()
+    rows = x.movedim(1, -1)[mask].double()
+    norm.running_mean, norm.running_var = norm.running_mean.to(buffers), norm.running_var.to(buffers)
+    versions = norm.running_mean._version, norm.running_var._version
+    norm(x, mask)
+    assert (norm.running_mean._version, norm.running_var._version) > versions
+    torch.testing.assert_close(norm.running_mean, (0.1 * rows.mean(0)).to(buffers))
+    torch.testing.assert_close(norm.running_var, (0.9 + 0.1 * rows.var(0)).to(buffers))

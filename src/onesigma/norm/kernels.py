@@ -4,9 +4,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-__all__ = ["MaskedNormalize", "along", "centered_moments", "input_gradient", "sums"]
+__all__ = [
+    "MaskedNormalize",
+    "along",
+    "centered_moments",
+    "differentiable_gradients",
+    "input_gradient",
+    "normalized_where",
+    "sums",
+]
 
 
 def along(values: Tensor, like: Tensor) -> Tensor:
@@ -35,8 +42,39 @@ def input_gradient(gradient: Tensor, centered: Tensor, *, scale: Tensor, shift: 
     return gradient.sub_(along(scale * shift, gradient))
 
 
+def normalized_where(
+    valid: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The valid values normalized by themselves, 0 elsewhere; mean, variance and count. Steps that torch derives."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = valid.sum()
+    mean = sums(torch.where(valid, wide, 0.0)) / count.clamp_min(1)
+    centered = torch.where(valid, wide - along(mean, wide), 0.0)
+    variance = sums(centered.square()) / count.clamp_min(1)
+    output = centered * along((variance + eps).rsqrt(), wide)
+    if weight is not None:
+        output = output * along(weight, wide)
+    if bias is not None:
+        output = output + along(bias, wide)
+    return torch.where(valid, output, 0.0).to(x.dtype), mean, variance, count
+
+
+def differentiable_gradients(
+    gradient: Tensor, x: Tensor, mask: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x, mask (None), γ and β, through which gradients flow in turn, as gradient penalties have it."""
+    # Aliases, as γ may itself depend on x.
+    x, weight, bias = x.view_as(x), *(None if part is None else part.view_as(part) for part in (weight, bias))
+    inputs, valid = (x, weight, bias), mask.unsqueeze(1) if mask.dim() < x.dim() else mask
+    output = normalized_where(valid > 0, x, weight, bias, eps=eps)[0]
+    wanted = [part for part in inputs if part is not None and part.requires_grad]
+    found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=True))
+    x_gradient, *others = (next(found) if part is not None and part.requires_grad else None for part in inputs)
+    return x_gradient, None, *others
+
+
 class MaskedNormalize(torch.autograd.Function):
-    """(x − mean)/√(var + eps)·γ + β where the mask is 1, by the values there; 0 elsewhere. Also mean and var.
+    """(x − mean)/√(var + eps)·γ + β where the mask is 1, by the values there; 0 elsewhere. Also mean, var, count.
 
     Several times faster than taking the valid values out and putting them back, where most are valid.
     """
@@ -55,18 +93,19 @@ class MaskedNormalize(torch.autograd.Function):
         inverse = (variance + eps).rsqrt()
         scale = inverse if weight is None else inverse * weight
         shift = -left * scale if bias is None else bias - left * scale
-        ctx.count, ctx.affine = count, (weight is not None, bias is not None)
-        ctx.save_for_backward(centered, mask, scale, inverse, left)
+        ctx.count, ctx.eps = count, eps
+        ctx.save_for_backward(x, mask, weight, bias, centered, scale, inverse, left)
         output = (centered * along(scale, x)).addcmul_(along(shift, x), mask)
         mean = mean + left
         ctx.mark_non_differentiable(mean, variance)
-        return output, mean, variance
+        return output, mean, variance, count
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:
         """The gradient of the valid values; 0 elsewhere, whatever came in there."""
-        centered, mask, scale, inverse, left = ctx.saved_tensors
+        x, mask, weight, bias, centered, scale, inverse, left = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+            return *differentiable_gradients(gradient, x, mask, weight, bias, eps=ctx.eps), None
         product = centered * gradient
         slope = sums(product)
         if not bool(slope.isfinite().all()):
@@ -79,4 +118,4 @@ class MaskedNormalize(torch.autograd.Function):
         down = scale * inverse * slope / ctx.count
         masked.mul_(along(scale, masked)).addcmul_(centered, along(-down, masked))
         masked.addcmul_(along(down * left - scale * total / ctx.count, masked), mask)
-        return masked, None, slope if ctx.affine[0] else None, total if ctx.affine[1] else None, None
+        return masked, None, None if weight is None else slope, None if bias is None else total, None

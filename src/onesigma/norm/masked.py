@@ -1,22 +1,21 @@
 """`MaskedBatchNorm1d`: BatchNorm of padded sequences, in which padding counts for nothing."""
 
-from typing import Any, cast
+from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from onesigma._errors import BatchError
 from onesigma.model.edits import Edits
-from onesigma.norm.kernels import MaskedNormalize, along, sums
+from onesigma.norm.kernels import MaskedNormalize, normalized_where
 from onesigma.norm.layers import BatchNormLast
 from onesigma.norm.masked_kernel import CompiledMaskedNormalize, is_for_compiled_loops
 from onesigma.norm.running import is_traced, move_
 from onesigma.norm.variants import Variant, built_type, convert_, kinds_of
 
 __all__ = ["MaskedBatchNorm1d", "mask_"]
-
-_MANY = 3 << 16  # valid values in rows, below which to take them out costs less than the calls of loops
 
 
 class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
@@ -61,22 +60,20 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         mask = mask.to(input.device, torch.bool)
         if is_traced() and (not self._takes_batch() or self._is_as_built()):
             return self._in_a_graph(input, mask)
-        count = int(mask.sum())
+        compiled = is_for_compiled_loops(input)
+        count = np.count_nonzero(mask.numpy()) if compiled else int(mask.count_nonzero())
         if count == mask.numel() and count:
             return super().forward(input)
-        if count > 1 and self._is_simple(input, num_values=count * input.shape[1]):
-            return self._in_place(input, mask, count=count)
+        # Without compiled loops, rows are best taken out, at the price of a copy.
+        if count > 1 and self.training and (compiled or input.dim() > 2) and self._is_simple(input):
+            return self._in_place(input, mask, compiled=compiled)
         return self._by_rows(input, mask)
 
-    def _is_simple(self, input: torch.Tensor, *, num_values: int) -> bool:
-        """Floats in training, unwatched: nobody has to see the valid values by themselves."""
-        plain = input.dtype in (torch.float32, torch.float64) and (
-            self.weight is None or self.weight.dtype == input.dtype
-        )
-        watched = torch._C._len_torch_function_stack() > 0
-        # Rows are taken out at the price of a copy, which only compiled loops save.
-        quick = input.dim() > 2 or (num_values >= _MANY and is_for_compiled_loops(input))
-        return self.training and self._is_as_built() and plain and quick and not watched
+    def _is_simple(self, input: torch.Tensor) -> bool:
+        """Floats, unwatched: nobody has to see the valid values by themselves."""
+        weight = self.weight
+        plain = input.dtype in (torch.float32, torch.float64) and (weight is None or weight.dtype == input.dtype)
+        return plain and self._is_as_built() and not torch._C._len_torch_function_stack()
 
     def _is_as_built(self) -> bool:
         """A subclass that does more must be run, and a kind that takes its own statistics."""
@@ -91,29 +88,21 @@ class MaskedBatchNorm1d(Variant, nn.BatchNorm1d):
         valid = mask.unsqueeze(1)
         if not self._takes_batch():
             return torch.where(valid, super().forward(torch.where(valid, input, 0.0)), 0.0)
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
-        count = mask.sum()
-        mean = sums(torch.where(valid, wide, 0.0)) / count.clamp_min(1)
-        centered = torch.where(valid, wide - along(mean, wide), 0.0)
-        variance = sums(centered.square()) / count.clamp_min(1)
-        output = centered * along((variance + self.eps).rsqrt(), wide)
-        if self.weight is not None:
-            output = output * along(self.weight, wide)
-        if self.bias is not None:
-            output = output + along(self.bias, wide)
+        output, mean, variance, count = normalized_where(valid, input, self.weight, self.bias, eps=self.eps)
         if self.training and self.track_running_stats and self.running_mean is not None:
             # A single value has no spread; where no graph is made, it is an error.
             move_(self, mean=mean.detach(), variance=variance.detach(), count=count * (count > 1))
-        return torch.where(valid, output, 0.0).to(input.dtype)
+        return output
 
-    def _in_place(self, input: torch.Tensor, mask: torch.Tensor, *, count: int) -> torch.Tensor:
-        if is_for_compiled_loops(input):
-            function: Any = CompiledMaskedNormalize
+    def _in_place(self, input: torch.Tensor, mask: torch.Tensor, *, compiled: bool) -> torch.Tensor:
+        keeps = self.track_running_stats and self.running_mean is not None
+        given = self.weight, self.bias, self.eps
+        if compiled:
+            output = CompiledMaskedNormalize.apply(input, mask, *given, self if keeps else None)  # type: ignore[no-untyped-call]
         else:
-            function, mask = MaskedNormalize, mask.unsqueeze(1).to(input.dtype)
-        output, mean, variance = function.apply(input, mask, self.weight, self.bias, self.eps)
-        if self.track_running_stats and self.running_mean is not None:
-            move_(self, mean=mean, variance=variance, count=count)
+            output, *moments, count = MaskedNormalize.apply(input, mask.unsqueeze(1).to(input.dtype), *given)  # type: ignore[no-untyped-call]
+            if keeps:
+                move_(self, mean=moments[0], variance=moments[1], count=count)
         return cast(torch.Tensor, output)
 
     def _by_rows(self, input: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

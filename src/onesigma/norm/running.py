@@ -1,14 +1,16 @@
 """Running statistics as `nn.BatchNorm` moves them, for layers that normalize in a way of their own."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from onesigma.norm.channel_sums import moved
 from onesigma.norm.statistics import BatchNorm
+from onesigma.numbers.kernel import Array
 
-__all__ = ["counted", "is_traced", "move_", "normalized", "update_", "weight_and_bias"]
+__all__ = ["counted", "is_traced", "move_", "move_by_", "normalized", "update_", "weight_and_bias"]
 
 
 def is_traced() -> bool:
@@ -21,12 +23,12 @@ def counted(norm: BatchNorm, *, batches: Any = 1) -> Any:
 
     A tensor of 1 or 0 counts a batch or none, and gives it that weight; the weight is a tensor then, and in a graph.
     """
-    if norm.num_batches_tracked is None:
-        return (norm.momentum or 0.0) * batches
-    norm.num_batches_tracked.add_(batches)
-    if norm.momentum is not None:
-        return norm.momentum * batches
-    tracked = norm.num_batches_tracked
+    tracked, momentum = norm.num_batches_tracked, norm.momentum
+    if tracked is None:
+        return (momentum or 0.0) * batches
+    tracked.add_(batches)
+    if momentum is not None:
+        return momentum * batches
     return batches / (tracked.double().clamp_min(1.0) if is_traced() else float(tracked))
 
 
@@ -50,6 +52,21 @@ def move_(norm: BatchNorm, *, mean: Tensor, variance: Tensor, count: float | Ten
         weight, unbiased = counted(norm), variance * (count / max(count - 1, 1))
     for running, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
         running.copy_((1 - weight) * running.double() + weight * new.double())
+
+
+def move_by_(norm: BatchNorm, moments: Array, *, count: int) -> None:
+    """What `move_` does, by mean and variance (2, C) in double precision; compiled where the buffers are plain."""
+    mean, variance = norm.running_mean, norm.running_var
+    if not (_is_plain(mean) and _is_plain(variance)):
+        move_(norm, mean=torch.from_numpy(moments[0]), variance=torch.from_numpy(moments[1]), count=count)
+    elif count:
+        moved(mean.numpy(), variance.numpy(), moments, float(counted(norm)), count / max(count - 1, 1))
+        torch.autograd.graph.increment_version((mean, variance))  # as torch does where it writes
+
+
+def _is_plain(buffer: Tensor | None) -> TypeGuard[Tensor]:
+    """Floats on the CPU that nothing looks at but us."""
+    return type(buffer) is Tensor and buffer.is_cpu and buffer.dtype in (torch.float32, torch.float64)
 
 
 @torch.no_grad()

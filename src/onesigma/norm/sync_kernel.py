@@ -8,9 +8,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from onesigma.norm.masked_kernel import moments_of, shared
+from onesigma.norm.channel_sums import gradient_table, gradient_totals, output_table
+from onesigma.norm.masked_kernel import array_of, gradients_of, moments_of, shared, shares_of
 from onesigma.numbers import channel_loops
 from onesigma.numbers.kernel import Array
+from onesigma.numbers.threads import shared_out
 
 __all__ = ["CompiledSynchronized", "are_for_compiled_loops", "joint_statistics", "refuse_one_value"]
 
@@ -60,55 +62,46 @@ class CompiledSynchronized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, group: Any) -> Any:
         """As there."""
-        own, mean, variance = moments_of(x.detach().flatten(2), channel_loops)
-        found = joint_statistics(own, torch.from_numpy(mean), torch.from_numpy(variance), group=group)
+        values, output = _rows(x), torch.empty_like(x)
+        shares, target = shares_of(x), _rows(output)
+        own, moments = moments_of(values, channel_loops, shares=shares)
+        found = joint_statistics(own, *torch.from_numpy(moments), group=group)
         refuse_one_value(found[2], x)
         ctx.mark_non_differentiable(*found)
-        mean, variance, count = (part.numpy() for part in found)
-        inverse = 1 / np.sqrt(variance + eps)
-        scale = inverse if weight is None else inverse * weight.detach().double().numpy()
-        output = torch.empty_like(x)
-        values, target = _rows(x), _rows(output)
-        near = mean.astype(values.dtype)
-        # What rounding the mean left out goes into the constant.
-        shift = (near - mean) * scale + (0.0 if bias is None else bias.detach().double().numpy())
-        times, plus = scale.astype(values.dtype), shift.astype(values.dtype)
-        shared(lambda rows: channel_loops.standardized(values[rows], near, times, plus, target[rows]), x)
-        ctx.save_for_backward(x)
-        ctx.kept = max(float(count), 1.0), near - mean, near, inverse, scale
-        ctx.group, ctx.dtypes = group, [None if part is None else part.dtype for part in (weight, bias)]
+        moments, table = np.stack([part.numpy() for part in found[:2]]), np.empty((3, len(found[0])), values.dtype)
+        kept = output_table(moments, eps, array_of(weight), array_of(bias), table)
+        mean, scale, shift = table
+        shared(lambda rows: channel_loops.standardized(values[rows], mean, scale, shift, target[rows]), shares)
+        ctx.save_for_backward(x, weight, bias)
+        ctx.kept = max(float(found[2]), 1.0), moments, kept, table
+        ctx.group = group
         return output, *found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:
         """The gradient of the batch of all ranks."""
-        (x,) = ctx.saved_tensors
-        count, left, near, inverse, scale = ctx.kept
-        result = torch.empty_like(x)
+        x, weight, bias = ctx.saved_tensors
+        count, moments, kept, table = ctx.kept
+        result, shares = torch.empty_like(x), shares_of(x)
         values, above, target = _rows(x), _rows(gradient.contiguous()), _rows(result)
+        sums = np.empty((len(shares), 2, values.shape[1]))
 
-        def sums(rows: slice) -> Array:
-            both = np.empty((2, values.shape[1]))
-            channel_loops.gradient_sums(above[rows], values[rows], near, both[0], both[1])
-            return both
+        def add(number: int) -> None:
+            rows = shares[number]
+            channel_loops.gradient_sums(above[rows], values[rows], table[0], *sums[number])
 
-        def write(rows: slice) -> None:
-            channel_loops.input_gradient(above[rows], values[rows], near, times, down, steep, target[rows])
-
-        own = np.sum(shared(sums, x), axis=0)
-        own[1] = (own[1] + left * own[0]) * inverse
+        shared_out(add, range(len(shares)), threads=len(shares))
+        own = gradient_totals(sums, moments, kept, table)
         total = torch.from_numpy(own.copy())
         dist.all_reduce(total, group=ctx.group)
-        shift, slope = total.numpy() / count
-        slope = scale * inverse * slope
-        times, down, steep = (part.astype(near.dtype) for part in (scale, scale * shift + slope * left, slope))
-        shared(write, x)
-        parts = [
-            None if dtype is None else torch.from_numpy(part).to(dtype)
-            for part, dtype in zip(own[::-1], ctx.dtypes, strict=True)
-        ]
-        return result, *parts, None, None
+        scale, level, slope = gradient_table(total.numpy(), count, moments, kept, table)
+
+        def write(rows: slice) -> None:
+            channel_loops.input_gradient(above[rows], values[rows], table[0], scale, level, slope, target[rows])
+
+        shared(write, shares)
+        return result, *gradients_of(own, weight, bias), None, None
 
 
 def _rows(x: Tensor) -> Array:
