@@ -10,7 +10,9 @@ from torch import nn
 
 from onesigma._errors import ConfigError
 from onesigma.model.state import fingerprint
-from onesigma.norm import calibrate_, freeze_, gap
+from onesigma.norm import RenormLimits, calibrate_, freeze_, gap, ghost_, renorm_
+
+LIMITS = RenormLimits(r_max=1.2, d_max=0.3, warmup=0, r_full=2, d_full=2)
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -176,3 +178,39 @@ def test_a_loss_may_be_named_as_for_check() -> None:
     assert named == called
     with pytest.raises(ConfigError, match="cross_entropy"):
         gap(model, (x, torch.arange(32) % 3), loss="crossentropy")
+
+
+@pytest.mark.parametrize("convert", [lambda norm: ghost_(norm, size=8), lambda norm: renorm_(norm, limits=LIMITS)])
+def test_the_loss_in_training_is_that_of_ghost_batches_and_of_renormalization(convert: Any) -> None:
+    """Not that of a plain BatchNorm, which normalizes by the whole batch."""
+    model = nn.Sequential(nn.Linear(16, 8), trained(nn.BatchNorm1d(8), batches=3), nn.ReLU(), nn.Linear(8, 1))
+    convert(model)
+    batches = [(x, seeded(64, 1, seed=9)) for x in data(mean=1.0)]
+    before, twin = fingerprint(model), copy.deepcopy(model).train()
+    counts = [copy.deepcopy(twin)(x) for x, _ in batches]  # each batch as the first one that comes
+    expected = sum(F.mse_loss(output, y).item() for output, (_, y) in zip(counts, batches, strict=True)) / len(batches)
+    found = gap(model, batches, loss="mse")
+    assert found.loss_train == pytest.approx(expected, rel=1e-5)
+    assert fingerprint(model) == before
+    alone = gap(model, batches, loss="mse").layers[0].loss_change
+    assert found.loss_train + alone == pytest.approx(found.loss_eval, rel=1e-5)  # there is one norm
+
+
+def test_small_ghost_batches_are_batch_noise() -> None:
+    norm = nn.BatchNorm1d(16)
+    calibrate_(norm, data())
+    assert cause(norm, data()) == "none"
+    ghost_(norm, size=64)
+    assert cause(norm, data()) == "none"
+    norm.ghost_size = 8
+    assert cause(norm, data()) == "batch noise"
+
+
+def test_small_ghost_batches_change_the_loss_in_training_alone() -> None:
+    plain = nn.Sequential(trained(nn.BatchNorm1d(16), batches=60), nn.Linear(16, 1))
+    ghosts = copy.deepcopy(plain)
+    ghost_(ghosts, size=4)
+    batches = [(x, seeded(64, 1, seed=9)) for x in data()]
+    losses = [gap(model, batches, loss="mse") for model in (plain, ghosts)]
+    assert losses[0].loss_eval == losses[1].loss_eval
+    assert losses[0].loss_train != losses[1].loss_train

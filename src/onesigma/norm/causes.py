@@ -28,6 +28,7 @@ class Evidence:
         sample_squares: (N, C): the mean of each sample's squared distances from the mean of all values.
         sizes: Samples per call.
         values: Values per channel of all calls.
+        ghost_size: Samples that are normalized together, where the layer takes a batch apart.
     """
 
     running_mean: torch.Tensor
@@ -39,6 +40,7 @@ class Evidence:
     sample_squares: torch.Tensor
     sizes: tuple[int, ...]
     values: int
+    ghost_size: int | None = None
 
     @cached_property
     def mean(self) -> torch.Tensor:
@@ -167,8 +169,9 @@ def _batches_differ(seen: Evidence) -> bool:
 
 
 def _batch_noise(seen: Evidence) -> float:
-    """Scatter of a batch's mean, in stds."""
-    return float((_spread(seen.sample_means) / seen.std).square().mean().sqrt()) / math.sqrt(seen.batch_size)
+    """Scatter of the mean of what is normalized together, in stds."""
+    parts = 1 if seen.ghost_size is None else max(seen.batch_size // seen.ghost_size, 1)
+    return float((_spread(seen.sample_means) / seen.std).square().mean().sqrt()) / math.sqrt(seen.batch_size / parts)
 
 
 def _spread(values: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ from onesigma.model.criterion import Criterion, criterion_of
 from onesigma.model.names import unwrapped
 from onesigma.model.state import preserved, random_state_preserved
 from onesigma.norm.causes import Evidence, cause_of
-from onesigma.norm.statistics import BatchNorm, BatchNormMode, Forward, batch_norms, by_batch, eager, passes, run_all
+from onesigma.norm.statistics import BatchNorm, BatchNormMode, Forward, batch_norms, eager, passes, run_all
+from onesigma.norm.trained import as_trained
 
 __all__ = ["Gap", "LayerGap", "gap"]
 
@@ -64,7 +65,8 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, f
     """Measure the gap between training and eval mode, and tell which layer makes it, and why.
 
     The data's statistics are those that training sees: everything in training mode, each BatchNorm fed by others that
-    normalize by the batch, ghost batches and Batch Renormalization too. Random numbers are the same in every pass.
+    normalize as they train: by the batch, by ghost batches, by Batch Renormalization within its limits of the moment.
+    Random numbers are the same in every pass.
     What differs is significant where the largest of C channels is more than √(2 ln 2C) + 3 standard errors away, those
     of the data over samples. The first cause that fits is named:
 
@@ -73,7 +75,7 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, f
     * "never updated": running statistics are 0 and 1 still, and the data's are not;
     * "ema lag": the average still holds (1 − momentum)^updates of its start, and without it fits the data;
     * "batch noise": what differs is what an average of batches of this size scatters by; or batches are so small that
-      their own means scatter by more than a quarter of a std;
+      their own means scatter by more than a quarter of a std, ghost batches too;
     * "domain shift": the data, or the weights before the layer, are not those that were averaged; or batches differ
       from one another by more than chance, so that training normalizes each on its own;
     * "bessel": running_var was stored without n / (n − 1), as Keras and ONNX have it;
@@ -118,7 +120,7 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, f
         if loss_train is not None:
             for name in watch.order:
                 others = {other: norm for other, norm in measured.items() if other in free - {name}}
-                mode = BatchNormMode(others)
+                mode = _Trained(others)
                 changed = (
                     _mean_loss(module, items, criterion=criterion, forward=forward, mode=mode) if name in free else None
                 )
@@ -129,12 +131,24 @@ def gap(model: nn.Module, batches: Batches, *, loss: Loss | str | None = None, f
     return Gap(loss_train=loss_train, loss_eval=loss_eval, layers=tuple(layers))
 
 
-class _Watch(BatchNormMode):
-    """Keeps the moments of every sample that the layers see; the free ones normalize by the batch."""
+class _Trained(BatchNormMode):
+    """Lets the layers normalize as they do in training."""
+
+    def __init__(self, norms: Mapping[str, BatchNorm]) -> None:
+        super().__init__(norms)
+        self.norms = norms
+
+    def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
+        """By the batch, or by what the layer's kind makes of it."""
+        return as_trained(self.norms[name], given)
+
+
+class _Watch(_Trained):
+    """Keeps the moments of every sample that the layers see; the free ones normalize as in training."""
 
     def __init__(self, norms: Mapping[str, BatchNorm], *, free: set[str]) -> None:
         super().__init__(norms)
-        self.norms, self.free = norms, free
+        self.free = free
         self.order: dict[str, list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
 
     def normalize(self, name: str, given: dict[str, Any]) -> torch.Tensor:
@@ -149,7 +163,7 @@ class _Watch(BatchNormMode):
         self.order.setdefault(name, []).append(
             (values.shape[1], mean.cpu(), (values - mean[:, None]).square().mean(1).cpu())
         )
-        return by_batch(given) if name in self.free else F.batch_norm(**given)
+        return as_trained(self.norms[name], given) if name in self.free else F.batch_norm(**given)
 
     def evidence(self, name: str) -> Evidence:
         """All that was seen of one layer."""
@@ -167,6 +181,7 @@ class _Watch(BatchNormMode):
             sample_squares=within + (means - means.mean(0)).square(),
             sizes=tuple(len(mean) for _, mean, _ in seen),
             values=sum(positions * len(mean) for positions, mean, _ in seen),
+            ghost_size=getattr(norm, "ghost_size", None),
         )
 
 

@@ -55,15 +55,18 @@ class GhostBatchNorm(Variant, BatchNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalize part by part in training, by the running statistics in eval."""
         self._check_input_dim(input)
-        num_parts = len(input) // self.ghost_size if self.training else 1
+        parts = self.parts_of(input) if self.training else ()
         weight, bias = weight_and_bias(self)
-        if num_parts < 2:
+        if len(parts) < 2:
             return normalized(self, input, weight=weight, bias=bias)
-        parts = input.tensor_split(num_parts)
         output = torch.cat([F.batch_norm(part, None, None, weight, bias, True, 0.0, self.eps) for part in parts])
         if self.track_running_stats and self.running_mean is not None:
             update_(self, input)
         return output
+
+    def parts_of(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The ghost batches of a batch: views of it, at least one."""
+        return torch.tensor_split(input, max(len(input) // self.ghost_size, 1))
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         if input.dim() < 2:

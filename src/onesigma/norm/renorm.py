@@ -93,17 +93,23 @@ class BatchRenorm(Variant, BatchNorm):
         """Normalize by the batch, corrected towards the running statistics, in training."""
         self._check_input_dim(input)
         weight, bias = weight_and_bias(self)
+        if self.training:
+            weight, bias = self.corrected(input, weight, bias)
+        return normalized(self, input, weight=weight, bias=bias)
+
+    def corrected(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor | None, ...]:
+        """γ·r and β + γ·d for a batch: what training takes for γ and β at this count of batches."""
         r_max, d_max = self._present_limits() if input.numel() else (1.0, 0.0)
         if isinstance(r_max, Tensor) or (r_max, d_max) != (1.0, 0.0):
             r, d = self._corrections(input.detach(), r_max=r_max, d_max=d_max)
             offset = d if weight is None else weight * d
             weight = r if weight is None else weight * r
             bias = offset if bias is None else bias + offset
-        return normalized(self, input, weight=weight, bias=bias)
+        return weight, bias
 
     def _present_limits(self) -> tuple[Any, Any]:
         """Those of r and d, as tensors in a graph."""
-        if not (self.training and self.track_running_stats and self.num_batches_tracked is not None):
+        if not (self.track_running_stats and self.num_batches_tracked is not None):
             return 1.0, 0.0
         if is_traced():
             return self.limits.of_tensor(self.num_batches_tracked)
