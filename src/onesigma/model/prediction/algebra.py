@@ -14,6 +14,7 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 __all__ = ["plus", "times"]
 
 _ROUNDING = 1e-5  # relative, of float32 means that were computed in two orders
+_UNEVEN = 1.0  # relative variance of the samples' sizes up to which its first order in products is enough
 _LEVEL = 0.1  # of a sample's relative size, what a norm may leave of it and still be called one
 
 
@@ -59,6 +60,9 @@ def times(x: Signal, y: Signal) -> Signal:
         return averaged
     a, b, wide = _side_by_side(x.plain, y.plain)
     together = math.sqrt(a.excess * b.excess)
+    unevenness = a.excess + b.excess + 2 * together
+    if unevenness > _UNEVEN:
+        raise Unpredictable("a product whose samples differ so much in size that the few largest decide")
     parts = (a.var * b.mean**2, b.var * a.mean**2, a.var * b.var * (1 + together))
     mean, var = a.mean * b.mean, parts[0] + parts[1] + parts[2]
     kernel = wide.kernel
@@ -72,7 +76,7 @@ def times(x: Signal, y: Signal) -> Signal:
         sites=wide.sites.expand(mean.shape),
         kernel=kernel,
         terms=_shares(a, b.mean) | _shares(b, a.mean),
-        unevenness=a.excess + b.excess + 2 * together,
+        unevenness=unevenness,
         law_from=lambda: law_of_product([(each.law, _mean_in_stds(each)) for each in (a, b)]),
     )
 

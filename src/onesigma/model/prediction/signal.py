@@ -10,10 +10,12 @@ import torch
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.law import Law, law_through
 from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
+from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["Average", "Known", "Signal", "axis_role", "fresh_key", "identity", "spread"]
 
 
+_GROWN = 0.3  # what a function may add to the unevenness, to first order, before tails that two points lack decide
 _EVEN = 1e-3  # unevenness below which it is not worth a second integration
 
 
@@ -96,6 +98,9 @@ class Signal:
         high, low = (once(moments, self.base_mean, self.base_var * (1 + sign * apart)) for sign in (1, -1))
         mean, lift = (high[0] + low[0]) / 2, (high[0] - low[0]) / 2
         large, small = float(high[1].mean()), float(low[1].mean())
+        middle = float(once(moments, self.base_mean, self.base_var)[1].mean()) if apart == 1.0 else None
+        if self.unevenness * (_exponent(large, small, apart=apart, middle=middle) ** 2 - 1) > _GROWN:
+            raise Unpredictable("a function of samples that differ so much in size that the few largest decide")
         unevenness = ((large - small) / (large + small)) ** 2 if large + small > 0 else 0.0
         return mean, (high[1] + low[1]) / 2 + lift.square(), unevenness, lift
 
@@ -287,6 +292,15 @@ class Known:
 def identity(x: torch.Tensor) -> torch.Tensor:
     """x: the function of a signal that has none."""
     return x
+
+
+def _exponent(large: float, small: float, *, apart: float, middle: float | None) -> float:
+    """By which power of a sample's variance that of f(x) goes: 1 of ReLU, 2 of its square."""
+    if middle is None:
+        values, sizes = (large, small), (1 + apart, 1 - apart)
+    else:
+        values, sizes = (large, middle), (1 + apart, 1.0)
+    return math.log(values[0] / values[1]) / math.log(sizes[0] / sizes[1]) if min(values) > 0 else 1.0
 
 
 def _sites_for(sites: torch.Tensor, shape: torch.Size) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from onesigma.model.graph import Call
 from onesigma.model.ops import Op
-from onesigma.model.prediction.signal import Known, Signal
+from onesigma.model.prediction.signal import Known, Signal, axis_role
 from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["Rule", "Step"]
@@ -102,8 +102,8 @@ class Step:
                 kernel=signal.kernel,
                 function=signal.function,
                 law_from=signal.law_from,
-                # Rows stay what they are as long as their features stay together.
-                unevenness=signal.unevenness if mean.shape[-1:] == signal.shape[-1:] else 0.0,
+                # A sample is as large in a part of its features as in all of them; positions put together even out.
+                unevenness=signal.unevenness if _stays_rows(signal, mean, site) else 0.0,
                 leveled=signal.leveled and mean.shape[-1:] == signal.shape[-1:],
             )
             for mean, var, site in zip(means, variances, sites, strict=True)
@@ -111,6 +111,16 @@ class Step:
 
 
 Rule = Callable[[Step], Signal | list[Signal]]
+
+
+def _stays_rows(signal: Signal, mean: torch.Tensor, sites: torch.Tensor) -> bool:
+    """Whether the last axis runs over what it ran over before: features of one position, all or some of them."""
+    if mean.shape[-1:] == signal.shape[-1:]:
+        return True
+    if not mean.dim() or not signal.base_mean.dim():
+        return False
+    count = signal.kernel.num_positions
+    return all(axis_role(each, -1, num_positions=count) == "feature" for each in (signal.sites, sites))
 
 
 def _listed(value: Any) -> list[torch.Tensor]:
