@@ -13,10 +13,20 @@ from onesigma.model.batches import tensors_in
 from onesigma.model.capture import Listener, Site
 from onesigma.model.graph import Call
 from onesigma.model.signals import Ledger
+from onesigma.model.state import version_of
 
 __all__ = ["Watcher"]
 
 _WITH_HISTOGRAM = frozenset({"linear", "activation"})
+# Operations whose result, where it has as many values as their input, has the very same ones.
+_REARRANGING_TEXT = """
+    view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze atleast_1d atleast_2d atleast_3d expand
+    expand_as broadcast_to repeat tile transpose permute t T mT H mH adjoint swapaxes swapdims movedim moveaxis
+    view_as_real view_as_complex chunk split split_with_sizes tensor_split unbind hsplit vsplit dsplit unsafe_split
+    unsafe_chunk roll flip fliplr flipud rot90 pixel_shuffle pixel_unshuffle channel_shuffle sort msort contiguous clone
+    detach data alias to type type_as float double half bfloat16 cpu cuda resolve_conj resolve_neg
+"""
+_REARRANGING = frozenset(_REARRANGING_TEXT.split())
 
 
 class Watcher(Listener):
@@ -44,7 +54,7 @@ class Watcher(Listener):
             return
         if site.call.kind == "loss":
             self._see_loss(site)
-        slot = self._slots.get(tensor) if site.call.kind == "shape" else self._slot(tensor)
+        slot = self._known(tensor) if site.call.kind == "shape" else self._slot(tensor)
         if slot is not None:
             self.inputs[site.call.index] = slot
         if site.call.function is not None and site.call.kind == "activation":
@@ -59,11 +69,11 @@ class Watcher(Listener):
         if made is None:
             return output
         index = call.index
-        if call.kind == "shape" and index in self.inputs and _same_values(site, output):
-            # The same numbers in another shape, or parts of them.
-            self._slots[made] = self.outputs[index] = self.inputs[index]
+        if call.kind == "shape" and index in self.inputs and _same_values(site, made):
+            # The same numbers in another shape.
+            self.outputs[index] = self._remembered(made, self.inputs[index])
             return output
-        self._slots[made] = self.outputs[index] = self._add(made, histogram=call.kind in _WITH_HISTOGRAM)
+        self.outputs[index] = self._remembered(made, self._add(made, histogram=call.kind in _WITH_HISTOGRAM))
         if made.requires_grad and call.kind != "shape":
             histogram = call.kind in _WITH_HISTOGRAM
             hook = partial(self._see_gradient, index, histogram=histogram)
@@ -79,9 +89,17 @@ class Watcher(Listener):
         self.gradients[index] = self._add(gradient, histogram=histogram)
 
     def _slot(self, tensor: torch.Tensor) -> int:
-        if tensor not in self._slots:
-            self._slots[tensor] = self._add(tensor, histogram=False)
-        return int(self._slots[tensor])
+        known = self._known(tensor)
+        return self._remembered(tensor, self._add(tensor, histogram=False)) if known is None else known
+
+    def _known(self, tensor: torch.Tensor) -> int | None:
+        """Its slot, unless somebody has written to it since, be it through a view."""
+        slot, version = self._slots.get(tensor, (None, 0))
+        return slot if version == version_of(tensor) else None
+
+    def _remembered(self, tensor: torch.Tensor, slot: int) -> int:
+        self._slots[tensor] = slot, version_of(tensor)
+        return slot
 
     def _add(self, tensor: torch.Tensor, *, histogram: bool) -> int:
         return self._ledger.add(tensor, num_samples=self._num_samples, histogram=histogram)
@@ -127,6 +145,9 @@ def _main_input(site: Site) -> torch.Tensor | None:
     return next(filter(_is_signal, data), None)
 
 
-def _same_values(site: Site, output: Any) -> bool:
+def _same_values(site: Site, made: torch.Tensor) -> bool:
+    """Not so of a part, of what was filled, masked or written to, or of what no longer fits into a narrower type."""
     tensor = _main_input(site)
-    return tensor is not None and sum(part.numel() for part in tensors_in(output)) == tensor.numel()
+    if tensor is None or site.call.op not in _REARRANGING or made.numel() != tensor.numel():
+        return False
+    return torch.promote_types(tensor.dtype, made.dtype) == made.dtype

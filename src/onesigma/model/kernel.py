@@ -103,7 +103,7 @@ def bin_counts(values: Array, low: float, high: float, num_bins: int) -> Array:
         for j in range(width):
             value = np.float64(part[j])
             place = (value - low) * scale
-            place = place if place > 0.0 else 0.0
+            place = place if place > 0.0 else np.float64(0.0)
             bins[j] = np.int64(np.int32(place if place < last else last))
             num_above += value == np.inf
             num_other += not value > -np.inf
@@ -117,7 +117,8 @@ def bin_counts(values: Array, low: float, high: float, num_bins: int) -> Array:
             counts[0, bins[j]] += 1
     counts[0, 0] -= num_other
     counts[0, num_bins - 1] -= num_above
-    return counts.sum(0).astype(np.float64)
+    total: Array = counts.sum(0).astype(np.float64)
+    return total
 
 
 @compiled

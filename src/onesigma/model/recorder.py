@@ -21,6 +21,7 @@ from onesigma.model.graph import Call, Graph
 from onesigma.model.names import module_names, tensor_names
 from onesigma.model.ops import is_in_place, op_of
 from onesigma.model.roles import Operands, Origin, attributes_of, fan_of_call, kind_of, parameter_roles, pointwise
+from onesigma.model.state import version_of
 
 __all__ = ["Listener", "Recorder", "Site"]
 
@@ -197,7 +198,7 @@ class Recorder(TorchFunctionMode):
             if site is not None:
                 for listener in self.listeners:
                     listener.before(site)
-            versions = {id(tensor): _version(tensor) for tensor in operands.tensors.values()}
+            versions = {id(tensor): version_of(tensor) for tensor in operands.tensors.values()}
         output = func(*args, **kwargs)
         if not operands.origins:
             is_known = op.kind != "unknown" and all(tensor in self._origins for tensor in operands.tensors.values())
@@ -320,7 +321,7 @@ class Recorder(TorchFunctionMode):
             for listener in self.listeners:
                 listener.aside(site.function, operands, output)
             return self._follow(operands, output)
-        changed = in_place or any(versions.get(id(tensor), _version(tensor)) != _version(tensor) for tensor in made)
+        changed = in_place or any(versions.get(id(tensor), version_of(tensor)) != version_of(tensor) for tensor in made)
         returned = not changed and any(id(tensor) in versions for tensor in made)
         if returned and site.call.kind in ("shape", "unknown"):
             return output
@@ -350,10 +351,6 @@ def _main_weight(roles: Mapping[str, str]) -> str | None:
 
 def _is_discrete(tensor: torch.Tensor) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex())
-
-
-def _version(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 # The body of torch's function without its first lines, which would hand it to the recorder again: looked into, its

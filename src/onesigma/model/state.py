@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from onesigma._errors import ModelError
 from onesigma.model.randomness import random_state_preserved
 
-__all__ = ["fingerprint", "is_expanded", "preserved", "random_state_preserved"]
+__all__ = ["fingerprint", "is_expanded", "preserved", "random_state_preserved", "version_of"]
 
 # Below this many bytes all parameters are copied up front; above, each is copied before the first write to it.
 _EAGER_BYTES = 1 << 24
@@ -177,7 +177,7 @@ class _Saved:
         self.tensor = tensor
         self.memory = tensor.detach()
         self.values: torch.Tensor | None = None
-        self.version = _version(tensor)
+        self.version = version_of(tensor)
 
     def copy(self) -> None:
         if self.values is None:
@@ -203,7 +203,7 @@ class _Saved:
     @property
     def lost(self) -> bool:
         """Somebody wrote to the tensor unseen."""
-        return self.values is None and _version(self.tensor) != self.version
+        return self.values is None and version_of(self.tensor) != self.version
 
 
 def is_expanded(tensor: torch.Tensor) -> bool:
@@ -211,7 +211,8 @@ def is_expanded(tensor: torch.Tensor) -> bool:
     return any(size > 1 and step == 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
-def _version(tensor: torch.Tensor) -> int:
+def version_of(tensor: torch.Tensor) -> int:
+    """How often somebody has written to this memory; tensors of inference mode do not count."""
     return 0 if tensor.is_inference() else tensor._version
 
 
