@@ -9,7 +9,7 @@ import torch
 
 from onesigma.model.prediction.laws import SAMPLED, Function, normal_nodes
 
-__all__ = ["Law", "law_of_product", "law_of_sum", "law_through"]
+__all__ = ["Law", "law_of_mean", "law_of_product", "law_of_sum", "law_through"]
 
 _NORMAL = 0.05  # skewness, and kurtosis above 3, up to which a law is called normal
 
@@ -28,6 +28,11 @@ class Law:
     def nodes(self) -> tuple[tuple[float, float], ...]:
         """Points and weights."""
         return tuple((q, weight) for q, (_, weight) in zip(self.quantiles, normal_nodes(), strict=True))
+
+    @property
+    def excess(self) -> float:
+        """Kurtosis above that of a normal."""
+        return math.fsum(weight * point**4 for point, weight in self.nodes) - 3
 
     @property
     def opposite(self) -> "Law | None":
@@ -62,6 +67,18 @@ def law_of_sum(parts: Sequence[tuple[Law | None, float]]) -> Law | None:
         return None
     values = a * _points(first).double()[:, None] + b * _points(second).double()[None, :]
     return _fitted(values.reshape(-1), (_weights()[:, None] * _weights()[None, :]).reshape(-1))
+
+
+def law_of_mean(law: Law | None, count: float) -> Law | None:
+    """Of a mean of as many independent values of this law; of fewer than two, of unequal shares with w² + v² = 1/count.
+
+    Means of two are put together from means of two.
+    """
+    while law is not None and count > 1:
+        square = 1 / min(count, 2.0)
+        larger = (1 + math.sqrt(2 * square - 1)) / 2
+        law, count = law_of_sum([(law, math.sqrt(larger)), (law, math.sqrt(1 - larger))]), count / 2
+    return law
 
 
 def law_of_product(parts: Sequence[tuple[Law | None, float]]) -> Law | None:

@@ -9,12 +9,23 @@ from onesigma.model.prediction.rules.pointwise import POINTWISE, activation
 from onesigma.model.prediction.rules.pools import POOLS
 from onesigma.model.prediction.rules.recurrent import RECURRENT
 from onesigma.model.prediction.rules.reductions import REDUCTIONS
+from onesigma.model.prediction.rules.resampling import RESAMPLING
 from onesigma.model.prediction.rules.shapes import SHAPES
 from onesigma.model.prediction.step import Rule, Step
 
 __all__ = ["rule_of"]
 
-_RULES: Mapping[str, Rule] = {**LINEAR, **NORMS, **POINTWISE, **POOLS, **SHAPES, **ATTENTION, **RECURRENT, **REDUCTIONS}
+_RULES: Mapping[str, Rule] = {
+    **LINEAR,
+    **NORMS,
+    **POINTWISE,
+    **POOLS,
+    **SHAPES,
+    **ATTENTION,
+    **RECURRENT,
+    **REDUCTIONS,
+    **RESAMPLING,
+}
 
 
 def rule_of(step: Step) -> Rule | None:

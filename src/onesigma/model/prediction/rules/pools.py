@@ -36,36 +36,6 @@ def _per_axis(value: Any, count: int) -> tuple[int, ...]:
     return values * count if len(values) == 1 else values
 
 
-def _average(step: Step) -> Signal:
-    x = step.signal().plain
-    count = _axes(x, step.call.op)
-    size = _per_axis(step.arguments["kernel_size"], count)
-    stride = _per_axis(step.arguments.get("stride") or size, count)
-    return _averaged(x, step.again(input=x.base_mean), step.again(input=x.base_var), size=size, stride=stride)
-
-
-def _averaged(
-    x: Signal, mean: torch.Tensor, var: torch.Tensor, *, size: Sequence[int], stride: Sequence[float]
-) -> Signal:
-    """Averages of windows: the variance of a window, averaged, times the mean correlation within it."""
-    kernel, together = x.kernel.on(*x.shape[2:]).smoothed(size)
-    grid = mean.shape[2:]
-    return Signal(
-        base_mean=mean, base_var=var * together, sites=grid_sites(mean.shape), kernel=kernel.resized(stride, grid)
-    )
-
-
-def _adaptive_average(step: Step) -> Signal:
-    x = step.signal().plain
-    count = _axes(x, step.call.op)
-    before = x.shape[2:]
-    mean, var = step.again(input=x.base_mean), step.again(input=x.base_var)
-    if math.prod(mean.shape[2:]) == 1:
-        return mean_over(x, tuple(range(2, 2 + count)), keepdim=True)
-    stride = [a / b for a, b in zip(before, mean.shape[2:], strict=True)]
-    return _averaged(x, mean, var, size=[max(1, round(step)) for step in stride], stride=stride)
-
-
 @cache
 def _maximum_nodes(correlations: tuple[float, ...], size: int) -> tuple[tuple[float, float], ...]:
     """Equally likely values of the maximum of standard normals with these correlations, by fixed draws."""
@@ -252,43 +222,8 @@ def bagged(step: Step, rows: Signal) -> Signal:
     return mean.scaled(float(rows.shape[1])) if mode == "sum" else mean
 
 
-def _interpolated(step: Step) -> Signal:
-    x = step.signal().plain
-    mean, var = step.again(input=x.base_mean), step.again(input=x.base_var)
-    grid, before = mean.shape[2:], x.shape[2:]
-    source = x.kernel.on(*before)
-    mode = str(step.arguments.get("mode", "nearest"))
-    if "nearest" not in mode and mode != "area":
-        # Halfway between two values that do not agree, the variance is less; measured on the kernel of the map.
-        var = var * _between_neighbors(source, before, grid)
-    return Signal(
-        base_mean=mean,
-        base_var=var.clamp(min=0),
-        sites=grid_sites(mean.shape),
-        kernel=source.resized([a / b for a, b in zip(before, grid, strict=True)], grid),
-    )
-
-
-def _between_neighbors(kernel: Kernel, before: Sequence[int], grid: Sequence[int]) -> float:
-    """Mean over a finer grid of Var[(1 − t)·a + t·b] for neighbors a, b of variance 1, axis by axis."""
-    factor = 1.0
-    for axis, (old, new) in enumerate(zip(before, grid, strict=True)):
-        if new <= old:
-            continue
-        shares = ((torch.arange(new) + 0.5) * old / new - 0.5).clamp(0, old - 1) % 1
-        index = [size - 1 for size in kernel.grid]
-        index[axis] += 1 if kernel.grid[axis] > 1 else 0
-        neighbor = float(kernel.values[tuple(index)]) if kernel.by_distance else float(kernel.values[0, 1])
-        factor *= float(((1 - shares) ** 2 + shares**2 + 2 * shares * (1 - shares) * neighbor).mean())
-    return factor
-
-
 POOLS: Mapping[str, Rule] = {
-    **{f"avg_pool{n}d": _average for n in (1, 2, 3)},
-    **{f"adaptive_avg_pool{n}d": _adaptive_average for n in (1, 2, 3)},
     **{f"{kind}max_pool{n}d{end}": _maximum for kind in _KINDS for n in (1, 2, 3) for end in _ENDS},
     "mean": _mean,
     "sum": _sum,
-    "interpolate": _interpolated,
-    "upsample": _interpolated,
 }
