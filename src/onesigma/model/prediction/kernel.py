@@ -23,11 +23,13 @@ class Kernel:
             n·P + p is position p of sample n.
         values: (P, P), or, where only the distance counts, (2H − 1, 2W − 1) with distance 0 in the middle.
         spread: By how much features differ in it, one standard deviation, as filters of few inputs do; None for 0.
+        squares: By how much squares go together beyond ρ², as of sums that share a few large values; None for 0.
     """
 
     grid: tuple[int, ...]
     values: torch.Tensor
     spread: torch.Tensor | None = None
+    squares: torch.Tensor | None = None
 
     @staticmethod
     def independent(*grid: int) -> "Kernel":
@@ -65,10 +67,11 @@ class Kernel:
 
     def mapped(self, coefficients: Sequence[float]) -> "Kernel":
         """Σ coefficients[k]·ρ^k; where features differ in ρ, half of them with more of it and half with less."""
+        beyond = 0.0 if self.squares is None or len(coefficients) < 3 else coefficients[2] * self.squares
         if self.spread is None:
-            return Kernel(self.grid, _polynomial(coefficients, self.values))
+            return Kernel(self.grid, _polynomial(coefficients, self.values) + beyond)
         high, low = (_polynomial(coefficients, (self.values + sign * self.spread).clamp(-1, 1)) for sign in (1, -1))
-        return Kernel(self.grid, (high + low) / 2, (high - low).abs() / 2)
+        return Kernel(self.grid, (high + low) / 2 + beyond, (high - low).abs() / 2)
 
     def dense(self) -> "Kernel":
         """The same as a matrix."""
@@ -112,13 +115,13 @@ class Kernel:
             sites = (torch.arange(grid[0]) * stride[0]).long().clamp(max=self.num_positions - 1)
             values = self.dense().values[sites[:, None], sites[None, :]]
             return Kernel(grid, values.fill_diagonal_(1.0))
-        values, spread = self.values, self.spread
+        values, rest = self.values, [self.spread, self.squares]
         for axis, (size, step, old) in enumerate(zip(grid, stride, self.grid, strict=True)):
             offsets = torch.arange(1 - size, size) * step
             index = (offsets.round().long() + old - 1).clamp(0, 2 * old - 2)
             values = values.index_select(axis, index)
-            spread = None if spread is None else spread.index_select(axis, index)
-        return Kernel(grid, values, spread)
+            rest = [None if each is None else each.index_select(axis, index) for each in rest]
+        return Kernel(grid, values, *rest)
 
     def upsampled(self, stride: Sequence[int], grid: Sequence[int]) -> "Kernel":
         """After a transposed convolution: outputs of two phases are made by different weights, so know nothing."""
@@ -133,26 +136,23 @@ class Kernel:
             values.index_fill_(axis, other.nonzero()[:, 0], 0.0)
         return Kernel(finer.grid, values)
 
-    def filtered(self, filters: torch.Tensor) -> "Kernel":
+    def filtered(self, filters: torch.Tensor, *, excess: float = 0.0) -> "Kernel":
         """After filters (F, I, *extent) over inputs that all go together like this: their mean, and how they differ.
 
-        The covariance at a distance is that of the filter with itself, moved, over the correlations around there.
+        The covariance at a distance is that of the filter with itself, moved, over the correlations around there. With
+        inputs of this excess kurtosis, that of the squares has half of it times Σ w²·w² over what both have in common.
         """
-        extent = filters.shape[2:]
-        padding = [size - 1 for size in extent]
-        own = torch.fft.rfftn(filters, s=[2 * size - 1 for size in extent], dim=tuple(range(2, filters.dim())))
-        axes = tuple(range(1, filters.dim() - 1))
-        powers = torch.fft.irfftn(own.abs().square().sum(1), s=[2 * size - 1 for size in extent], dim=axes)
-        powers = torch.fft.fftshift(powers, dim=axes).unsqueeze(1)
-        around = [side for size in reversed(padding) for side in (size, size)]
-        source = F.pad(self.values[None, None], around, mode="replicate")
-        made = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(extent)](source, powers)[0]
-        peak = made.flatten(1)[:, self.values.numel() // 2]
+        made, peak = _moved_over(self.values, filters)
         alive = peak > 1e-6 * peak.max().clamp(min=1e-30)
-        made = (made[alive] / peak[alive].reshape(-1, *(1 for _ in extent))).clamp(-1, 1)
-        if not len(made):
+        if not bool(alive.any()):
             return self
-        return Kernel(self.grid, made.mean(0), made.std(0, correction=0))
+        size = peak[alive].reshape(-1, *(1 for _ in self.grid))
+        values = (made[alive] / size).clamp(-1, 1)
+        squares = None
+        if excess > 0:
+            squares = excess / 2 * (_moved_over(self.values.square(), filters.square())[0][alive] / size**2).mean(0)
+            squares[tuple(each - 1 for each in self.grid)] = 0.0
+        return Kernel(self.grid, values.mean(0), values.std(0, correction=0), squares)
 
     def smoothed(self, window: Sequence[int]) -> tuple["Kernel", float]:
         """After averaging windows, and the mean correlation within a window: by so much the variance shrinks."""
@@ -172,6 +172,19 @@ class Kernel:
             sites += place % size * scale
             place, scale = place // size, scale * whole
         return self._at(sites[:, None], sites[None, :])
+
+
+def _moved_over(values: torch.Tensor, filters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Σ w_p·w_q·values[δ + p − q] for every distance δ and filter; and that at δ = 0."""
+    extent = filters.shape[2:]
+    own = torch.fft.rfftn(filters, s=[2 * size - 1 for size in extent], dim=tuple(range(2, filters.dim())))
+    axes = tuple(range(1, filters.dim() - 1))
+    powers = torch.fft.irfftn(own.abs().square().sum(1), s=[2 * size - 1 for size in extent], dim=axes)
+    powers = torch.fft.fftshift(powers, dim=axes).unsqueeze(1)
+    around = [side for size in reversed(extent) for side in (size - 1, size - 1)]
+    source = F.pad(values[None, None], around, mode="replicate")
+    made = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(extent)](source, powers)[0]
+    return made, made.flatten(1)[:, values.numel() // 2]
 
 
 def _polynomial(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:

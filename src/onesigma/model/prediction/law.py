@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from onesigma.model.prediction.laws import SAMPLED, Function, normal_nodes
+from onesigma.model.prediction.laws import Function, normal_nodes, some_of
 
 __all__ = ["Law", "law_of_mean", "law_of_product", "law_of_sum", "law_through"]
 
@@ -50,8 +50,8 @@ class Law:
 
 def law_through(function: Function, mean: torch.Tensor, var: torch.Tensor, *, law: Law | None) -> Law | None:
     """Of f(x) for x of these moments and this law, on average over a sample of the elements."""
-    step = max(1, mean.numel() // SAMPLED)
-    mean, std = mean.reshape(-1)[::step], var.reshape(-1)[::step].clamp(min=0).sqrt()
+    mean, var = some_of(mean, var)
+    std = var.clamp(min=0).sqrt()
     values = function(mean[:, None] + std[:, None] * _points(law)).double()
     weights = _weights().expand(values.shape)
     center = (values * weights).sum(1, keepdim=True)

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-__all__ = ["SAMPLED", "Function", "correlation_series", "fourth_moment", "moments_through", "normal_nodes", "once"]
+__all__ = ["Function", "correlation_series", "fourth_moment", "moments_through", "normal_nodes", "once", "some_of"]
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -14,7 +14,8 @@ _STEP, _REACH = 0.23, 5.0
 # With a node at this share of a step from 0, the leading error of the sum vanishes for a kink there, as of ReLU.
 _KINK = 0.2113248654
 _DEGREE = 10
-SAMPLED = 512  # elements, where a few do
+_SAMPLED = 512  # elements, where a few do
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @cache
@@ -51,6 +52,19 @@ def moments_through(
     return center + first, (second - first * first).clamp(min=0)
 
 
+def some_of(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """A few elements of tensors of one shape, as vectors: spread evenly, and in step with none of the axes.
+
+    Every k-th element would be that of the corner of each map, where borders make it unlike the others.
+    """
+    count = tensors[0].numel()
+    if count <= _SAMPLED:
+        return tuple(tensor.reshape(-1) for tensor in tensors)
+    places = torch.arange(_SAMPLED, dtype=torch.float64).mul(_GOLDEN).remainder(1).mul(count).long()
+    index = torch.unravel_index(places, tensors[0].shape)
+    return tuple(tensor[index] for tensor in tensors)
+
+
 def correlation_series(
     function: Function, mean: torch.Tensor, variance: torch.Tensor, *, quantile: Function | None = None
 ) -> list[float]:
@@ -59,8 +73,7 @@ def correlation_series(
     They are the shares of the Hermite polynomials in the variance of f, averaged over a sample of the elements; u and
     v are normal, or `quantile` of a normal.
     """
-    step = max(1, mean.numel() // SAMPLED)
-    mean, variance = mean.reshape(-1)[::step], variance.reshape(-1)[::step]
+    mean, variance = some_of(mean, variance)
     points = torch.linspace(-8, 8, 161, dtype=torch.float64)
     weights = torch.exp(-(points**2) / 2)
     weights /= weights.sum()
@@ -87,8 +100,8 @@ def fourth_moment(
     nodes: Sequence[tuple[float, float]] | None = None,
 ) -> float:
     """E[f⁴]/E[f²]², over a sample of the elements: 3 for a centered normal."""
-    step = max(1, mean.numel() // SAMPLED)
-    mean, std = mean.reshape(-1)[::step], variance.reshape(-1)[::step].clamp(min=0).sqrt()
+    mean, variance = some_of(mean, variance)
+    std = variance.clamp(min=0).sqrt()
     second = fourth = 0.0
     for point, weight in nodes or normal_nodes():
         squares = function(mean + point * std).double().square()

@@ -194,18 +194,22 @@ def _across(weights: Signal, second: torch.Tensor, correlations: torch.Tensor, *
 
 
 def _rows(weights: Signal, together: torch.Tensor, var: torch.Tensor) -> Kernel:
-    """Correlation of the results at two rows, averaged over samples and heads."""
-    kernel, rows = weights.kernel, weights.sites[..., 0]
-    covariance = together.reshape(-1, *together.shape[-2:]).mean(0)
-    variance = var.mean(-1).reshape(-1, var.shape[-2]).mean(0)
+    """Correlation of the results at two rows, averaged over samples and heads; windows have rows of their own."""
+    kernel, count = weights.kernel, weights.kernel.num_positions
+    rows = weights.sites[..., 0].expand(var.shape[:-1])
+    place = (rows % count).reshape(-1, rows.shape[-1])
+    covariance = together.reshape(-1, *together.shape[-2:])
+    windows, which = torch.unique(place, dim=0, return_inverse=True)
+    shares = torch.bincount(which)[:, None, None]
+    covariance = torch.zeros(len(windows), *covariance.shape[1:]).index_add_(0, which, covariance) / shares
+    variance = torch.zeros(windows.shape).index_add_(0, which, var.mean(-1).reshape(place.shape)) / shares[..., 0]
     scale = variance.clamp(min=1e-30).sqrt()
-    correlations = (covariance / (scale[:, None] * scale[None, :])).clamp(-1, 1)
-    correlations = correlations.fill_diagonal_(1.0)
-    place = rows.reshape(-1, rows.shape[-1])[0] % kernel.num_positions
-    values = torch.eye(kernel.num_positions)
-    if kernel.num_positions > 1:
-        values[place[:, None], place[None, :]] = correlations
-    return Kernel(kernel.grid if not kernel.by_distance else (kernel.num_positions,), values)
+    correlations = (covariance / (scale[:, :, None] * scale[:, None, :])).clamp(-1, 1)
+    values = torch.eye(count)
+    if count > 1:
+        for window, found in zip(windows, correlations, strict=True):
+            values[window[:, None], window[None, :]] = found.fill_diagonal_(1.0)
+    return Kernel(kernel.grid if not kernel.by_distance else (count,), values)
 
 
 def _matmul(step: Step) -> Signal:

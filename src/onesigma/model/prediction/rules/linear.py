@@ -208,7 +208,7 @@ def _convolution(step: Step) -> Signal:
     grid, before = mean.shape[2:], x.base_mean.shape[2:]
     stride = _tuple(step.arguments.get("stride", 1), num_axes)
     source = x.kernel.on(*before)
-    kernel = source.upsampled(stride, grid) if not plain else _filtered(step, source, weight).resized(stride, grid)
+    kernel = source.upsampled(stride, grid) if not plain else _filtered(step, x, source=source).resized(stride, grid)
     sites = grid_sites(mean.shape)
     return Signal(
         base_mean=mean,
@@ -220,13 +220,16 @@ def _convolution(step: Step) -> Signal:
     )
 
 
-def _filtered(step: Step, source: Kernel, weight: torch.Tensor) -> Kernel:
+def _filtered(step: Step, x: Signal, *, source: Kernel) -> Kernel:
     """Random filters of many inputs leave correlations as they are; those of few have each their own."""
+    weight = step.value("weight")
     extent = weight.shape[2:]
     dilated = any(size != 1 for size in _tuple(step.arguments.get("dilation", 1), len(extent)))
     work = len(weight) * source.values.numel() * math.prod(2 * size - 1 for size in extent)
     few = weight.shape[1] <= _FEW and source.by_distance and math.prod(extent) > 1
-    return source.filtered(weight) if few and not dilated and work <= _MOST_WORK else source
+    if not few or dilated or work > _MOST_WORK:
+        return source
+    return source.filtered(weight, excess=0.0 if x.law is None else x.law.excess)
 
 
 def grid_sites(shape: Sequence[int]) -> torch.Tensor:
