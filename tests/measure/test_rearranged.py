@@ -72,3 +72,39 @@ def test_a_record_says_what_came_out_of_its_call(name: str) -> None:
         assert before is not None
         assert before.count == came.numel()
         assert before.std == last.input.std
+
+
+class Branching(nn.Module):
+    """Sums hand their gradient on as it is; where branches meet again, autograd adds up in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+        self.made: list[torch.Tensor] = []
+
+    def kept(self, x: torch.Tensor) -> torch.Tensor:
+        if not x.is_inference() and x.requires_grad:
+            x.retain_grad()
+        self.made.append(x)
+        return x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.made = []
+        for layer in self.layers:
+            branch = self.kept(layer(x))
+            shifted = self.kept(branch + 1.0)
+            doubled = self.kept(branch * 2.0)
+            x = self.kept(shifted.sin() + doubled + branch)
+        return x
+
+
+def test_a_gradient_that_several_tensors_share_is_that_of_each() -> None:
+    torch.manual_seed(0)
+    model, x, y = Branching(), torch.randn(8, 16), torch.randn(8, 16)
+    trace = measure(model, (x, y), loss=nn.MSELoss())
+    nn.functional.mse_loss(model(x), y).backward()
+    truth = [tensor.grad.double().std(correction=0).item() for tensor in model.made if tensor.grad is not None]
+    measured = [record.gradient.std for record in trace.records if record.gradient is not None]
+    for std in truth:
+        assert any(abs(std - found) <= 1e-6 * std for found in measured)
+    assert len({round(std, 12) for std in truth}) > 6

@@ -44,6 +44,7 @@ class Watcher(Listener):
         self._ledger = ledger
         self._num_samples = num_samples
         self._slots: Any = WeakTensorKeyDictionary()
+        self._drawn: set[int] = set()
         self._handles: list[Any] = []
         self._units: dict[int, bool] = {}
 
@@ -86,7 +87,11 @@ class Watcher(Listener):
             handle.remove()
 
     def _see_gradient(self, index: int, gradient: torch.Tensor, *, histogram: bool) -> None:
-        self.gradients[index] = self._add(gradient, histogram=histogram)
+        """A sum hands the gradient it gets on to all that it adds up: it is one tensor, measured once."""
+        slot = self._known(gradient)
+        if slot is None or (histogram and slot not in self._drawn):
+            slot = self._remembered(gradient, self._add(gradient, histogram=histogram))
+        self.gradients[index] = slot
 
     def _slot(self, tensor: torch.Tensor) -> int:
         known = self._known(tensor)
@@ -102,7 +107,10 @@ class Watcher(Listener):
         return slot
 
     def _add(self, tensor: torch.Tensor, *, histogram: bool) -> int:
-        return self._ledger.add(tensor, num_samples=self._num_samples, histogram=histogram)
+        slot = self._ledger.add(tensor, num_samples=self._num_samples, histogram=histogram)
+        if histogram:
+            self._drawn.add(slot)
+        return slot
 
     def _channels_first(self, call: Call) -> bool:
         """Whether the units of this call's output lie along axis 1, as after a convolution."""
