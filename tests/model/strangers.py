@@ -70,3 +70,51 @@ class Windows(nn.Module):
         rows = self.outer[number]((logits.softmax(-1) @ v).transpose(1, 2).reshape(-1, 16, WIDTH))
         x = rows.view(count, 2, 2, 4, 4, WIDTH).permute(0, 1, 3, 2, 4, 5).reshape(count, 8, 8, WIDTH)
         return torch.roll(x, (moved, moved), (1, 2)) if moved else x
+
+
+class Heads(nn.Module):
+    """Attention whose heads talk before and after the softmax, or share one head of keys and values."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.query, self.outer = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.rest = nn.Linear(WIDTH, 64 if kind == "shared" else 2 * WIDTH)
+        self.before, self.after = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query = self.query(x).view(*x.shape[:2], 8, 32)
+        if self.kind == "shared":
+            key, value = self.rest(x).chunk(2, -1)
+            weights = torch.softmax(torch.einsum("bihd,bjd->bhij", query, key) / 32**0.5, -1)
+            made = torch.einsum("bhij,bjd->bihd", weights, value)
+        else:
+            key, value = (each.view(*x.shape[:2], 8, 32) for each in self.rest(x).chunk(2, -1))
+            logits = self.before(torch.einsum("bihd,bjhd->bijh", query, key) / 32**0.5)
+            weights = self.after(logits.permute(0, 3, 1, 2).softmax(-1).permute(0, 2, 3, 1))
+            made = weights.permute(0, 3, 1, 2) @ value.transpose(1, 2)
+            made = made.transpose(1, 2)
+        return x + self.outer(made.reshape(x.shape))
+
+
+class Shuffled(nn.Module):
+    """Half of the channels go through a depthwise block, then both halves are shuffled, as of ShuffleNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, WIDTH, 3, 2, 1), nn.BatchNorm2d(WIDTH), nn.ReLU())
+        self.blocks = nn.ModuleList(_half() for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            first, second = x.chunk(2, 1)
+            x = F.channel_shuffle(torch.cat([first, block(second)], 1), 2)
+        return x.mean((2, 3))
+
+
+def _half() -> nn.Sequential:
+    half = WIDTH // 2
+    deep = nn.Conv2d(half, half, 3, padding=1, groups=half)
+    ends = [(nn.Conv2d(half, half, 1), nn.BatchNorm2d(half), nn.ReLU()) for _ in range(2)]
+    return nn.Sequential(*ends[0], deep, nn.BatchNorm2d(half), *ends[1])

@@ -26,13 +26,16 @@ def drawn(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-IMAGES = drawn(32, 3, 32, 32, seed=1)
+IMAGES, TOKENS = drawn(32, 3, 32, 32, seed=1), drawn(32, 16, 256, seed=2)
 
 Case = tuple[Callable[[], nn.Module], object]
 CASES: dict[str, Case] = {
     "inverted residuals": (strangers.Inverted, IMAGES),
     "inverted residuals, 5 × 5": (lambda: strangers.Inverted(extent=5), IMAGES),
     "windows": (strangers.Windows, IMAGES),
+    "talking heads": (lambda: strangers.Heads("talking"), TOKENS),
+    "one head of keys": (lambda: strangers.Heads("shared"), TOKENS),
+    "shuffled": (strangers.Shuffled, IMAGES),
 }
 
 

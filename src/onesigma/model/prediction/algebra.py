@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import torch
 
+from onesigma.model.prediction.held import check_product, check_sum, held_by_product, held_by_sum
 from onesigma.model.prediction.kernel import Kernel, blended, stacked
 from onesigma.model.prediction.law import law_of_product, law_of_sum
 from onesigma.model.prediction.laws import Function, moments_through
-from onesigma.model.prediction.signal import Signal, identity
+from onesigma.model.prediction.signal import Signal, fresh_key, identity
 from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["plus", "times"]
@@ -27,6 +28,7 @@ def plus(x: Signal, y: Signal, *, factor: float = 1.0) -> Signal:
         return replace(x, function=lambda v: first(v) + factor * second(v), raw=None, draws=None)
     if x.averaged is not None and x.averaged is y.averaged:
         raise Unpredictable("a sum of two averages of the same values")
+    check_sum(x, y, factor=factor)
     a, b = x.plain, y.plain
     mean, var = a.base_mean + factor * b.base_mean, a.base_var + factor**2 * b.base_var
     terms = dict(a.sources)
@@ -46,6 +48,7 @@ def plus(x: Signal, y: Signal, *, factor: float = 1.0) -> Signal:
         sites=wide.sites.expand(mean.shape),
         kernel=kernel,
         terms=terms,
+        held=held_by_sum(a, b, sizes=sizes),
         unevenness=root**2,
         law_from=lambda: law_of_sum([(a.law, sizes[0] ** 0.5), (b.law, math.copysign(sizes[1] ** 0.5, factor))]),
     )
@@ -58,24 +61,29 @@ def times(x: Signal, y: Signal) -> Signal:
         return replace(x, function=lambda v: first(v) * second(v), raw=None, draws=None)
     if (averaged := _by_average(x, y) or _by_average(y, x)) is not None:
         return averaged
+    check_product(x, y)
     a, b, wide = _side_by_side(x.plain, y.plain)
     together = math.sqrt(a.excess * b.excess)
-    unevenness = a.excess + b.excess + 2 * together
+    parts = (a.var * b.mean**2, b.var * a.mean**2, a.var * b.var * (1 + together))
+    weights = [float(part.mean()) for part in parts]
+    # A large sample is large in each part by what is not certain there.
+    root = (weights[0] + weights[2]) * math.sqrt(a.excess) + (weights[1] + weights[2]) * math.sqrt(b.excess)
+    unevenness = (root / max(sum(weights), 1e-30)) ** 2
     if unevenness > _UNEVEN:
         raise Unpredictable("a product whose samples differ so much in size that the few largest decide")
-    parts = (a.var * b.mean**2, b.var * a.mean**2, a.var * b.var * (1 + together))
-    mean, var = a.mean * b.mean, parts[0] + parts[1] + parts[2]
+    mean, var, own = a.mean * b.mean, parts[0] + parts[1] + parts[2], fresh_key()
     kernel = wide.kernel
     if a.kernel.values.shape == b.kernel.values.shape and a.kernel.grid == b.kernel.grid:
         both = Kernel(a.kernel.grid, a.kernel.values * b.kernel.values)
-        weights = [float(part.mean()) for part in parts]
         kernel = blended([(a.kernel, weights[0]), (b.kernel, weights[1]), (both, weights[2])])
     return Signal(
         base_mean=mean,
         base_var=var,
         sites=wide.sites.expand(mean.shape),
         kernel=kernel,
-        terms=_shares(a, b.mean) | _shares(b, a.mean),
+        key=own,
+        terms={**_shares(a, b.mean), **_shares(b, a.mean), own: (1.0, parts[2])},
+        held=held_by_product(x, y, parts=weights),
         unevenness=unevenness,
         law_from=lambda: law_of_product([(each.law, _mean_in_stds(each)) for each in (a, b)]),
     )

@@ -50,6 +50,11 @@ class Kernel:
         """Whether only the distance of two positions counts."""
         return len(self.grid) > 1 and self.values.shape == tuple(2 * size - 1 for size in self.grid)
 
+    @property
+    def mixed(self) -> "Kernel":
+        """That of sums over many features: these differ in nothing any more."""
+        return self if self.spread is None else Kernel(self.grid, self.values)
+
     def between(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Correlation of two sites; 0 for those of two samples."""
         count = self.num_positions

@@ -99,14 +99,15 @@ def fourth_moment(
     *,
     nodes: Sequence[tuple[float, float]] | None = None,
 ) -> float:
-    """E[f⁴]/E[f²]², over a sample of the elements: 3 for a centered normal."""
+    """1 + Var[f²]/E[f²]², over a sample of the elements: 3 for centered normals, of whatever variances."""
     mean, variance = some_of(mean, variance)
     std = variance.clamp(min=0).sqrt()
-    second = fourth = 0.0
+    second, fourth = torch.zeros(len(mean), dtype=torch.float64), torch.zeros(len(mean), dtype=torch.float64)
     for point, weight in nodes or normal_nodes():
         squares = function(mean + point * std).double().square()
-        second, fourth = second + weight * float(squares.mean()), fourth + weight * float(squares.square().mean())
-    return fourth / second**2 if second > 0 else 1.0
+        second, fourth = second + weight * squares, fourth + weight * squares.square()
+    whole = float(second.mean()) ** 2
+    return 1 + float((fourth - second.square()).mean()) / whole if whole > 0 else 1.0
 
 
 def once(function: Callable[..., tuple[torch.Tensor, ...]], *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -13,6 +13,7 @@ from onesigma.model.graph import Call
 from onesigma.model.ops import is_in_place, op_of
 from onesigma.model.prediction.asides import READS_MASKS, bernoulli, mask_of, random_numbers, site_of
 from onesigma.model.prediction.backward import Made
+from onesigma.model.prediction.feed import has_values
 from onesigma.model.prediction.inputs import input_signal, looked_up
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.lineage import Lineage
@@ -33,6 +34,11 @@ class Unknown(str):
 
 def _is_signal(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Where its values lie: the same for a weight and its transpose."""
+    return tensor.untyped_storage().data_ptr() if has_values(tensor) else 0
 
 
 def _constant(value: torch.Tensor) -> Signal:
@@ -90,13 +96,14 @@ class Propagation(Listener):
         self._states: Any = WeakTensorKeyDictionary()
         self._tokens: Any = WeakTensorKeyDictionary()
         self._keys: Any = WeakTensorKeyDictionary()
+        self._read: set[int] = set()
         self._lineage = Lineage()
         self._overwritten: torch.Tensor | None = None
-        for tensor, (values, has_values) in data.items():
+        for tensor, (values, real) in data.items():
             if tensor.is_floating_point():
-                self._states[tensor] = input_signal(values, has_values=has_values, num_samples=tensor.shape[0])
+                self._states[tensor] = input_signal(values, has_values=real, num_samples=tensor.shape[0])
             else:
-                self._tokens[tensor] = values if has_values else values.to("meta")
+                self._tokens[tensor] = values if real else values.to("meta")
 
     def before(self, site: Site) -> None:
         """Keep the constant that an in-place call is about to write a signal into."""
@@ -110,6 +117,7 @@ class Propagation(Listener):
         if not made and "input" in site.tensors:
             made = [site.tensors["input"]]  # an assignment returns nothing
         states = self.predicted(site, made)
+        self._read |= {_memory(tensor) for tensor in site.tensors.values() if site.call.kind != "embedding"}
         floating = [tensor for tensor in made if _is_signal(tensor)]
         if self._keep:
             own = (
@@ -248,6 +256,8 @@ class Propagation(Listener):
         if self.recorder is not None and self.recorder.index_of(ids) is None and not ids.is_meta:
             return []  # positions, counted by the model itself: what they look up is no signal but known
         table = step.value("weight") if "weight" in step.known else step.value("input")
+        if isinstance(self._states.get(ids), Unknown) and _memory(table) in self._read:
+            raise Unpredictable("rows of a table that were picked by what was read from it before")
         is_bag = site.call.op == "embedding_bag" and ids.dim() == 2
         if not is_bag and site.call.op not in ("embedding", "__getitem__", "index_select"):
             raise Unpredictable(f"{site.call.op} has no rule yet")

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from onesigma.model.prediction.held import Held, roots
 from onesigma.model.prediction.kernel import Kernel
 from onesigma.model.prediction.law import Law, law_through
 from onesigma.model.prediction.laws import Function, correlation_series, fourth_moment, moments_through, once
@@ -15,7 +16,7 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 __all__ = ["Average", "Known", "Signal", "axis_role", "fresh_key", "identity", "spread"]
 
 
-_GROWN = 0.3  # what a function may add to the unevenness, to first order, before tails that two points lack decide
+_GROWN = 0.4  # what a function may add to the unevenness, to first order, before tails that two points lack decide
 _EVEN = 1e-3  # unevenness below which it is not worth a second integration
 
 
@@ -55,6 +56,8 @@ class Signal:
         averaged: The key of the values that these are averages of, over positions.
         law_from: Gives the law of g where it is not normal; it is asked for only where something is not linear.
         average: What this is a function of, where that is a mean over features; see `Average`.
+        held: What else this is a function of, element by element; see `Held`.
+        shares: How many shares of a softmax these are, or mixtures of its heads: the sum of so many is certain.
     """
 
     base_mean: torch.Tensor
@@ -73,6 +76,8 @@ class Signal:
     halves: float | None = None
     averaged: object | None = None
     average: "Average | None" = None
+    held: Held = field(default_factory=dict)
+    shares: int | None = None
     law_from: Callable[[], Law | None] | None = None
 
     @cached_property
@@ -143,6 +148,7 @@ class Signal:
             sites=self.sites,
             kernel=self.kernel.mapped(series),
             unevenness=unevenness,
+            held=roots(self),
             law_from=lambda: law_through(function, self.base_mean, self.base_var, law=self.law),
         )
 

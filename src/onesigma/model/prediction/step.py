@@ -79,9 +79,10 @@ class Step:
             else:
                 arguments[name] = value
         arguments.pop("inplace", None)
-        positional = []
+        positional: list[Any] = []
+        by_name = "p" in arguments or "ord" in arguments  # of a norm: the axes are second here and third there
         for name in (*self.op.arguments, *map(str, range(len(self.op.arguments), 64))):
-            if name not in arguments:
+            if name not in arguments or (by_name and positional):
                 break
             positional.append(arguments.pop(name))
         return self.function(*positional, **arguments)
@@ -105,6 +106,7 @@ class Step:
                 # A sample is as large in a part of its features as in all of them; positions put together even out.
                 unevenness=signal.unevenness if _stays_rows(signal, mean, site) else 0.0,
                 leveled=signal.leveled and mean.shape[-1:] == signal.shape[-1:],
+                shares=signal.shares if mean.numel() == signal.base_mean.numel() else None,
             )
             for mean, var, site in zip(means, variances, sites, strict=True)
         ]

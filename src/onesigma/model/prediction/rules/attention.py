@@ -45,12 +45,12 @@ def _softmax(step: Step) -> Signal:
         return x.fresh(x.base_mean - whole, x.base_var)
     if step.call.op != "softmax":
         raise Unpredictable(f"{step.call.op} has no rule yet")
-    return x.fresh(mean, var)
+    return replace(x.fresh(mean, var), shares=x.shape[int(dim)])
 
 
 def _may_route(x: Signal, *, dim: int) -> bool:
-    """Few enough weights that the largest of them may be picked."""
-    return x.shape[dim] <= _EXPERTS and x.base_mean.numel() <= MOST_DRAWN
+    """Few enough weights that the largest of them may be picked; rows of tokens, not those of each head."""
+    return x.base_mean.dim() < 4 and x.shape[dim] <= _EXPERTS and x.base_mean.numel() <= MOST_DRAWN
 
 
 def softmax_moments(mean: torch.Tensor, var: torch.Tensor, *, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,19 +178,20 @@ def _weighted(weights: Signal, value: Signal) -> Signal:
 
 
 def _across(weights: Signal, second: torch.Tensor, correlations: torch.Tensor, *, size: torch.Tensor) -> torch.Tensor:
-    """Σ_{j≠k} E[a_j a_k]·Cov(v_j, v_k) per row, for weights a that sum to 1.
+    """Σ_{j≠k} E[a_j a_k]·Cov(v_j, v_k) per row, for weights a whose sum is certain.
 
     Positions that are alike have logits that are alike: E[a_j a_k] goes with e^{s²ρ} for logits of variance s².
     """
     mean = weights.base_mean
     noise = (weights.base_var / mean.square().clamp(min=1e-30)).clamp(max=1e6).log1p()
-    logits = float((noise * mean).sum() / mean.sum().clamp(min=1e-30))
+    size_of_mean = mean.abs()
+    logits = float((noise * size_of_mean).sum() / size_of_mean.sum().clamp(min=1e-30))
     others = (min(logits, 30.0) * correlations).exp().fill_diagonal_(0.0)
     spread = mean * size.unsqueeze(-2)
     covariance = ((spread @ (others * correlations)) * spread).sum(-1)
     whole = ((mean @ others) * mean).sum(-1)
-    left = (1 - second.sum(-1)).clamp(min=0)
-    return torch.where(whole > 1e-12, left * covariance / whole.clamp(min=1e-12), torch.zeros(()))
+    left = mean.sum(-1).square() - second.sum(-1)
+    return torch.where(whole.abs() > 1e-12, left * covariance / whole, torch.zeros(()))
 
 
 def _rows(weights: Signal, together: torch.Tensor, var: torch.Tensor) -> Kernel:
@@ -228,7 +229,7 @@ def _sum_of_products(left: Signal, right: Signal) -> Signal:
         raise Unpredictable("a product of a signal with itself")
     if role == "position":
         whole = left.base_mean.sum(-1)
-        if not bool(((whole - 1).abs() < _WHOLE).all()):
+        if left.shares != left.shape[-1] and not bool(((whole - 1).abs() < _WHOLE).all()):
             raise Unpredictable("a sum over positions whose weights do not sum to 1")
         return replace(_weighted(left, right), averaged=right.key)
     return _summed(left, right.base_mean, right.base_var)
@@ -252,20 +253,38 @@ def _einsum(step: Step) -> Signal:
         raise Unpredictable(f"{step.call.op} of two signals as {equation!r}")
     read, written = equation.split("->")
     first, second = read.split(",")
+    x, y = (step.signal(name).plain for name in names)
     batch = [axis for axis in first if axis in second and axis in written]
     summed = [axis for axis in first if axis in second and axis not in written]
-    rows, columns = [a for a in first if a not in second], [a for a in second if a not in first]
-    if len(summed) != 1 or len(rows) != 1 or len(columns) != 1 or set(written) != {*batch, *rows, *columns}:
+    rows, columns = ([a for a in axes if a not in other] for axes, other in ((first, second), (second, first)))
+    if len(summed) != 1 or not rows or not columns or set(written) != {*batch, *rows, *columns}:
         raise Unpredictable(f"an einsum {equation!r} that is no product of matrices")
-    left = _ordered(step.signal(names[0]).plain, first, [*batch, *rows, *summed])
-    right = _ordered(step.signal(names[1]).plain, second, [*batch, *summed, *columns])
-    return _ordered(_sum_of_products(left, right), "".join([*batch, *rows, *columns]), list(written))
+    rows, columns = _inner_last(x, first, rows), _inner_last(y, second, columns)
+    # All but one of the axes that only one side has are a batch over which the other side is the same.
+    outer, last = [*rows[:-1], *columns[:-1]], (rows[-1], columns[-1])
+    left = _ordered(x, first, [*batch, *outer, last[0], *summed])
+    right = _ordered(y, second, [*batch, *outer, *summed, last[1]])
+    return _ordered(_sum_of_products(left, right), "".join([*batch, *outer, *last]), list(written))
+
+
+def _inner_last(x: Signal, axes: str, own: list[str]) -> list[str]:
+    """Axes of one side alone, those of positions, which a row of a matrix stands for, behind the others."""
+    count = x.kernel.num_positions
+    return sorted(own, key=lambda axis: axis_role(x.sites, axes.index(axis), num_positions=count) == "position")
 
 
 def _ordered(x: Signal, axes: str, order: list[str]) -> Signal:
-    places = [axes.index(axis) for axis in order]
-    mean, var, sites = (each.permute(places) for each in (x.base_mean, x.base_var, x.sites))
-    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel)
+    """With its axes in this order, and an axis of one where it has none of that name."""
+    there = [axis for axis in order if axis in axes]
+    missing = [place for place, axis in enumerate(order) if axis not in axes]
+    found = []
+    for each in (x.base_mean, x.base_var, x.sites):
+        moved = each.permute([axes.index(axis) for axis in there])
+        for place in missing:
+            moved = moved.unsqueeze(place)
+        found.append(moved)
+    mean, var, sites = found
+    return replace(x.fresh(mean, var, sites=sites), shares=x.shares)
 
 
 def _largest(step: Step) -> list[Signal]:

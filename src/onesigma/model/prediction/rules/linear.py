@@ -38,7 +38,8 @@ def _linear(step: Step) -> Signal:
         var = (var + 2 * F.linear(together, first * second)).clamp(min=0)
     made = _at_rows(x, mean, var)
     mirrored = mean.dim() - 1 if _is_mirrored(weight, bias) else None
-    return replace(made, unevenness=step.signal().unevenness_of_sums, mirrored=mirrored)
+    shares = x.shares if x.shares != x.shape[-1] else None
+    return replace(made, unevenness=step.signal().unevenness_of_sums, mirrored=mirrored, shares=shares)
 
 
 def _is_mirrored(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
@@ -71,7 +72,7 @@ def raw_of(x: Signal) -> torch.Tensor | None:
 
 def _at_rows(x: Signal, mean: torch.Tensor, var: torch.Tensor) -> Signal:
     """The result of summing over the last axis, which held features, or features of several positions."""
-    sites, kernel = x.sites[..., :1], x.kernel
+    sites, kernel = x.sites[..., :1], x.kernel.mixed
     if axis_role(x.sites, -1, num_positions=kernel.num_positions) == "mixed":
         sites, kernel = _without_positions(x)
     return Signal(
@@ -132,7 +133,8 @@ def _product(step: Step) -> Signal:
         if float(apart.max()) > _APART:
             raise Unpredictable(f"{step.call.op} sums over positions")
     unevenness = step.signal(name).unevenness_of_sums
-    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel, unevenness=unevenness)
+    shares = x.shares if x.shares in mean.shape[-1:] else None
+    return Signal(base_mean=mean, base_var=var, sites=sites, kernel=x.kernel, unevenness=unevenness, shares=shares)
 
 
 def _bilinear(step: Step) -> Signal:
@@ -228,7 +230,7 @@ def _filtered(step: Step, x: Signal, *, source: Kernel) -> Kernel:
     work = len(weight) * source.values.numel() * math.prod(2 * size - 1 for size in extent)
     few = weight.shape[1] <= _FEW and source.by_distance and math.prod(extent) > 1
     if not few or dilated or work > _MOST_WORK:
-        return source
+        return source.mixed if weight.shape[1] > _FEW else source
     return source.filtered(weight, excess=0.0 if x.law is None else x.law.excess)
 
 

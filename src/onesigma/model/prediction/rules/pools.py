@@ -146,14 +146,14 @@ def _mean(step: Step) -> Signal:
     x = step.signal()
     axes, keepdim = reduced_axes(step)
     made = mean_over(x.plain, axes, keepdim=keepdim)
-    if axes != (x.base_mean.dim() - 1,) or axis_role(x.sites, -1, num_positions=x.kernel.num_positions) != "feature":
+    if len(axes) != 1 or axis_role(x.sites, axes[0], num_positions=x.kernel.num_positions) != "feature":
         return made
-    lift = torch.zeros(()) if x.lift is None else x.lift.mean(-1, keepdim=keepdim)
+    lift = torch.zeros(()) if x.lift is None else x.lift.mean(axes, keepdim=keepdim)
     # A sample that is larger than others is so in all of its features.
     var = torch.maximum(made.base_var, lift.square()) if x.seen else made.base_var + lift.square()
     made = replace(made, base_var=var)
     mean, std = float(made.mean.mean()), math.sqrt(max(float(made.var.mean()), 0.0))
-    average = Average(x.key, x.function or identity, x.shape[-1], mean, std, float(lift.mean()))
+    average = Average(x.key, x.function or identity, x.shape[axes[0]], mean, std, float(lift.mean()))
     return replace(made, average=average)
 
 

@@ -6,6 +6,7 @@ import torch
 
 from onesigma.model.batches import tensors_in
 from onesigma.model.prediction.fields import Fields
+from onesigma.model.prediction.held import held_by_larger
 from onesigma.model.prediction.inputs import population
 from onesigma.model.prediction.kernel import blended
 from onesigma.model.prediction.rules.pools import reduced_axes, reduced_sites
@@ -15,8 +16,9 @@ from onesigma.model.prediction.unpredictable import Unpredictable
 
 __all__ = ["REDUCTIONS"]
 
-_DRAWS = 128
+_DRAWS, _FEWEST = 128, 16
 _MOST = 2**21  # elements
+_WORK = 2**22  # elements in all draws together
 
 
 def _reduced(step: Step) -> Signal:
@@ -57,22 +59,24 @@ def _larger(step: Step) -> Signal:
     kernel = blended([(signal.kernel, float(signal.base_var.mean())) for signal in signals])
     if kernel.num_positions != wide.kernel.num_positions:
         kernel = wide.kernel
-    return Signal(base_mean=mean, base_var=var, sites=wide.sites.expand(mean.shape), kernel=kernel)
+    held = held_by_larger(list(step.signals.values()))
+    return Signal(base_mean=mean, base_var=var, sites=wide.sites.expand(mean.shape), kernel=kernel, held=held)
 
 
 def _simulated(step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance of the result over draws of the arguments."""
+    """Mean and variance of the result over draws of the arguments; of many elements a few draws tell as much."""
     size = sum(signal.base_mean.numel() for signal in step.signals.values())
     if size > _MOST:
         raise Unpredictable(f"{step.call.op}: draws of {size} elements would be too many")
     fields = Fields(torch.Generator().manual_seed(size))
+    num_draws = min(max(_WORK // max(size, 1), _FEWEST), _DRAWS)
     first, second = torch.zeros(step.shapes[0]), torch.zeros(step.shapes[0])
-    for _ in range(_DRAWS):
+    for _ in range(num_draws):
         made = step.again(**{name: fields.of(signal) for name, signal in step.signals.items()})
         value = next(tensor for tensor in tensors_in(made) if tensor.is_floating_point()).float()
-        first, second = first + value / _DRAWS, second + value.square() / _DRAWS
+        first, second = first + value / num_draws, second + value.square() / num_draws
         fields.next()
-    return population(first, second, num_samples=_DRAWS)
+    return population(first, second, num_samples=num_draws)
 
 
 REDUCTIONS: Mapping[str, Rule] = {
